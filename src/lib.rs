@@ -1,0 +1,1 @@
+//! pgark: a native logical dumper for PostgreSQL.

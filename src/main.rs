@@ -1,0 +1,2 @@
+//! The `pgark` binary.
+fn main() {}
