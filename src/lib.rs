@@ -1,1 +1,12 @@
 //! pgark: a native logical dumper for PostgreSQL.
+
+pub mod archive;
+pub mod error;
+pub mod graph;
+pub mod pg;
+pub mod progress;
+pub mod sql;
+pub mod store;
+pub mod toc;
+
+pub use error::{Error, Result};

@@ -1,0 +1,1 @@
+//! Dependency order and restore scheduling as pure functions: no async, no object kinds.

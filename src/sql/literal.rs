@@ -1,0 +1,41 @@
+//! String literals for the DDL that is written out. Values in queries are parameters instead.
+
+use super::{Fragment, Sql};
+
+/// A string literal. Correct whether or not `standard_conforming_strings` is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Literal<'a>(pub &'a str);
+
+impl Literal<'_> {
+    /// The literal as SQL. Text with a backslash becomes `E'…'`, which reads the same under every setting.
+    pub fn quoted(&self) -> String {
+        let escape = self.0.contains('\\');
+        let mut out = String::with_capacity(self.0.len() + 3);
+        out.push_str(if escape { "E'" } else { "'" });
+        for c in self.0.chars() {
+            if c == '\'' || (escape && c == '\\') {
+                out.push(c);
+            }
+            out.push(c);
+        }
+        out.push('\'');
+        out
+    }
+}
+
+impl Fragment for Literal<'_> {
+    fn append(&self, out: &mut Sql) {
+        out.push_text(&self.quoted());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_and_backslashes_are_doubled() {
+        assert_eq!(Literal("it's").quoted(), "'it''s'");
+        assert_eq!(Literal(r"a\'b").quoted(), r"E'a\\''b'");
+    }
+}

@@ -1,0 +1,31 @@
+//! SQL text that is safe by construction: names and literals enter only through quoting types. No I/O.
+
+mod ident;
+mod literal;
+mod pattern;
+mod statement;
+
+pub use ident::{Ident, QualifiedName};
+pub use literal::Literal;
+pub use pattern::{Pattern, PatternScope};
+pub use statement::{Fragment, Grantee, Piece, Role, ServerSql, Sql};
+
+/// Builds a [`Sql`] from fragments: `sql!["DROP TABLE ", &name]`.
+///
+/// A part is a string literal, a quoting type ([`Ident`], [`QualifiedName`], [`Literal`], [`Role`], [`Grantee`]), text the
+/// server deparsed ([`ServerSql`]), a number, another [`Sql`], or an `Option` of one. `String` and a borrowed `&str` do not compile:
+///
+/// ```compile_fail
+/// let name = String::from("t; DROP TABLE u");
+/// let text = pgark::sql::sql!["DROP TABLE ", name.as_str()];
+/// ```
+#[macro_export]
+macro_rules! sql {
+    ($($part:expr),* $(,)?) => {{
+        #[allow(unused_mut)]
+        let mut out = $crate::sql::Sql::default();
+        $( $crate::sql::Fragment::append(&$part, &mut out); )*
+        out
+    }};
+}
+pub use crate::sql;
