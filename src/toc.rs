@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::pg::version::ServerVersion;
-use crate::sql::{Grantee, Role, Sql};
+use crate::sql::{Grantee, Role, Sql, sql};
 
 /// The number of an entry inside one archive; dense, in restore order, meaningless elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -235,6 +235,44 @@ pub struct Grant {
     /// What stands before the verb: `ALTER DEFAULT PRIVILEGES FOR ROLE r IN SCHEMA s `.
     #[serde(default, skip_serializing_if = "Sql::is_empty")]
     pub prefix: Sql,
+}
+
+impl Grant {
+    /// The statement; three of them in one text where the grantor is not the owner.
+    ///
+    /// `GRANTED BY` is no substitute: for object privileges it is refused unless it names the current role (seen on 15).
+    pub fn statement(&self) -> Sql {
+        let verb = if self.grant { "GRANT " } else { "REVOKE " };
+        let direction = if self.grant { " TO " } else { " FROM " };
+        let option = if self.with_grant_option {
+            " WITH GRANT OPTION"
+        } else {
+            ""
+        };
+        let privileges = Sql::list(&self.privileges);
+        let text = sql![
+            &self.prefix,
+            verb,
+            privileges,
+            " ON ",
+            &self.target,
+            direction,
+            &self.grantee,
+            option
+        ];
+        match &self.grantor {
+            Some(grantor) => {
+                sql![
+                    "SET SESSION AUTHORIZATION ",
+                    grantor,
+                    "; ",
+                    text,
+                    "; RESET SESSION AUTHORIZATION"
+                ]
+            }
+            None => text,
+        }
+    }
 }
 
 /// What kind of rows an entry of [`Stage::Data`] holds.

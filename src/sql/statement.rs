@@ -97,6 +97,11 @@ impl Sql {
         }
     }
 
+    /// Appends a word of SQL's own vocabulary that the caller has checked to be one.
+    pub(crate) fn push_keyword(&mut self, word: &str) {
+        self.push_text(word);
+    }
+
     fn push_role(&mut self, role: &str) {
         self.pieces.push(Piece::Role {
             role: role.to_owned(),

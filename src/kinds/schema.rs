@@ -1,0 +1,102 @@
+//! Schemas. `public` is never created: it stands in every database.
+
+use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
+use super::row::{NoText, Oid, catalog_row};
+use super::{Ddl, KindFacts, ObjectKind};
+use crate::error::Result;
+use crate::sql::{Ident, Sql, sql};
+use crate::toc::{EntryName, Stage};
+
+catalog_row! {
+    /// `pg_namespace`, users' schemas and `public`.
+    pub struct SchemaRow from "pg_catalog.pg_namespace n"
+        where "(n.oid >= 16384 AND n.nspname !~ '^pg_') OR n.nspname = 'public' OR n.nspacl IS NOT NULL" {
+        oid: Oid = col("n.oid"),
+        name: String = col("n.nspname"),
+        owner: Oid = col("n.nspowner"),
+    }
+}
+
+/// A schema.
+#[derive(Debug)]
+pub struct Schema {
+    /// The row.
+    pub row: SchemaRow,
+}
+
+impl Schema {
+    fn is_public(&self) -> bool {
+        self.row.name == "public"
+    }
+}
+
+impl ObjectKind for Schema {
+    const FACTS: KindFacts = KindFacts {
+        label: "schema",
+        keyword: "SCHEMA",
+        stage: Stage::PreData,
+        priority: 10,
+        grant: Some("SCHEMA"),
+        owned: true,
+        postponable: false,
+        catalog: "pg_namespace",
+        class: class::NAMESPACE,
+    };
+    type Row = SchemaRow;
+    type Text = NoText;
+
+    fn subject(row: &SchemaRow, _: &LoadCx<'_>) -> Option<Subject> {
+        let id = CatalogId::new(class::NAMESPACE, row.oid);
+        Some(Subject { id, follows: Follows::Schema(row.oid) })
+    }
+
+    fn text_oid(_: &NoText) -> Oid {
+        0
+    }
+
+    fn build(row: SchemaRow, _: Option<NoText>, _: &LoadCx<'_>) -> Result<Self> {
+        Ok(Schema { row })
+    }
+}
+
+impl Ddl for Schema {
+    fn facts(&self) -> &'static KindFacts {
+        &Self::FACTS
+    }
+
+    fn id(&self) -> CatalogId {
+        CatalogId::new(class::NAMESPACE, self.row.oid)
+    }
+
+    fn owner(&self) -> Option<Oid> {
+        Some(self.row.owner)
+    }
+
+    fn name(&self, _: &RenderCx<'_>) -> EntryName {
+        EntryName { name: self.row.name.clone(), ..EntryName::default() }
+    }
+
+    fn address(&self, _: &RenderCx<'_>) -> Sql {
+        sql![Ident::new(&*self.row.name)]
+    }
+
+    fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
+        if self.is_public() { Vec::new() } else { vec![sql!["CREATE SCHEMA ", self.address(cx)]] }
+    }
+
+    fn drop(&self, cx: &RenderCx<'_>) -> Option<Sql> {
+        (!self.is_public()).then(|| sql!["DROP SCHEMA ", self.address(cx)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::row::CatalogRow;
+    use crate::pg::version::V15;
+
+    #[test]
+    fn the_query_reads_public_too() {
+        assert!(SchemaRow::query(V15).contains("n.nspname = 'public'"));
+    }
+}
