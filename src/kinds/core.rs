@@ -1,7 +1,7 @@
 //! Facts that are read in bulk for all kinds: names, dependencies, comments, labels, privileges, columns, constraints.
 //! Each is one query whatever the number of objects. The loader fills it; kinds look things up.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::acl::ObjectAcl;
 use super::arena::CatalogId;
@@ -202,6 +202,14 @@ pub struct Core {
     pub depends: Vec<DependRow>,
     /// The extension that an object belongs to.
     pub members: HashMap<CatalogId, Oid>,
+    /// Extension names by OID.
+    pub extensions: HashMap<Oid, String>,
+    /// Relations whose rows an extension registered as configuration.
+    pub config_tables: HashSet<Oid>,
+    /// Tables whose rows must be loaded in order (BRIN index or CLUSTER mark).
+    pub keep_order: HashSet<Oid>,
+    /// Partitioned tables that hash an enum.
+    pub enum_hash_roots: HashSet<Oid>,
     /// Comments by object.
     pub comments: HashMap<CatalogId, Vec<CommentRow>>,
     /// Security labels by object.
@@ -354,6 +362,14 @@ impl Core {
         self.depends[start..]
             .iter()
             .take_while(move |row| (row.class, row.oid) == (id.class, id.oid))
+    }
+
+    /// True if the object or one of its columns has privileges that differ from their base.
+    pub fn has_acl(&self, id: CatalogId) -> bool {
+        self.acls
+            .range((id, i32::MIN)..=(id, i32::MAX))
+            .next()
+            .is_some()
     }
 
     /// True if the object belongs to an extension.

@@ -10,11 +10,11 @@ pub mod toc_builder;
 
 use crate::error::{Error, Result};
 use crate::sql::{Sql, sql};
-use crate::toc::{EntryName, Form, LockMode, Stage, Step};
+use crate::toc::{EntryName, Form, Grant, LockMode, Stage, Step};
 
 use self::arena::{CatalogId, LoadCx, RenderCx, Subject};
 use self::row::{CatalogRow, Oid};
-use self::toc_builder::TocBuilder;
+use self::toc_builder::{DraftKey, TocBuilder};
 
 /// What is true of every object of a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +97,16 @@ pub trait Ddl {
     /// Needs that `pg_depend` does not record.
     fn hidden_needs(&self, _: &RenderCx<'_>) -> Vec<CatalogId> {
         Vec::new()
+    }
+
+    /// The same by entry: aspects of other objects that must be there first.
+    fn hidden_aspects(&self, _: &RenderCx<'_>) -> Vec<DraftKey> {
+        Vec::new()
+    }
+
+    /// The grants, for kinds whose privileges are not an object's ACL; `None` lets the framework write them.
+    fn own_grants(&self, _: &RenderCx<'_>) -> Option<Vec<Grant>> {
+        None
     }
 
     /// Catalog rows that come with this object (an inline CHECK, the index behind a key): their dependencies are its own.
