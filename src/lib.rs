@@ -1,6 +1,7 @@
 //! pgark: a native logical dumper for PostgreSQL.
 
 pub mod archive;
+pub mod catalog;
 pub mod error;
 pub mod graph;
 pub mod kinds;
