@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod error;
 pub mod graph;
+pub mod manage;
 pub mod pg;
 pub mod progress;
 pub mod sql;
