@@ -313,7 +313,8 @@ impl Session {
             .await
     }
 
-    /// Runs one `COPY … TO STDOUT`, its rows going to `sink`; returns the sink and the row count of the command tag.
+    /// Runs one `COPY … TO STDOUT`, its rows going to `sink`; returns the sink, and the row count of the command tag.
+    /// The sink comes back after an error too: what it took before belongs to the caller.
     ///
     /// If the future is dropped before its end, the sink is dropped, what still comes is thrown away, and the session can be used again
     /// only after the server has stopped: [`cancel`](Self::cancel) it.
@@ -323,11 +324,13 @@ impl Session {
         step: impl fmt::Display,
         sql: &str,
         sink: Box<dyn CopySink>,
-    ) -> Result<(Box<dyn CopySink>, u64)> {
-        self.admit(sql).await?;
+    ) -> (Box<dyn CopySink>, Result<u64>) {
+        if let Err(error) = self.admit(sql).await {
+            return (sink, Err(error));
+        }
         let _turn = self.copying.lock().await;
-        let outcome = copy::run_out(&self.client, &self.tap, sql, sink).await;
-        outcome.map_err(|e| self.failure(e, object, step))
+        let (sink, n_rows) = copy::run_out(&self.client, &self.tap, sql, sink).await;
+        (sink, n_rows.map_err(|e| self.failure(e, object, step)))
     }
 
     /// Begins one `COPY … FROM STDIN`.
