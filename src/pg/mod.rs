@@ -11,6 +11,7 @@ mod passfile;
 pub mod pin;
 pub mod pooler;
 mod refusal;
+mod resolve;
 mod service;
 pub mod session;
 pub mod settings;
