@@ -1,6 +1,7 @@
 //! Settings from every source, without touching the process or the disk.
 
 use super::*;
+use crate::Error;
 use crate::pg::environment::fake::environment;
 
 fn resolve(vars: &[(&str, &str)], files: &[(&str, &str)], target: &str) -> ConnSettings {
