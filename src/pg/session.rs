@@ -249,7 +249,7 @@ impl Session {
             return;
         };
         let abort = task.abort_handle();
-        if self.tap.is_copying() {
+        if self.tap.is_busy() {
             abort.abort();
         }
         drop(self);
@@ -285,7 +285,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         // A goodbye would wait behind the rest of an unfinished COPY, which may be hours.
-        if self.tap.is_copying()
+        if self.tap.is_busy()
             && let Some(task) = &self.task
         {
             task.abort();
