@@ -10,8 +10,9 @@ use tokio_postgres::{Client, Connection, SimpleQueryMessage};
 
 use crate::error::{Error, Result};
 
+use super::cancel::Route;
 use super::refusal::{Kind, Refusal};
-use super::session::{Greeting, Route, Session};
+use super::session::{Greeting, Session};
 use super::settings::{ChannelBinding, ConnSettings, Host, SslMode, TargetSession};
 use super::tap::{Tap, TapHandle};
 use super::tls;

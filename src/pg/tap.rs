@@ -113,9 +113,10 @@ impl TapHandle {
         self.lock().abandoned
     }
 
-    /// True between the first and the last message of a diverted COPY.
-    pub(super) fn is_copying(&self) -> bool {
-        self.lock().copying
+    /// True while rows may still come that nobody waits for.
+    pub(super) fn is_busy(&self) -> bool {
+        let shared = self.lock();
+        shared.copying || shared.abandoned
     }
 
     /// How many error messages the server has sent so far; a change during COPY IN says that feeding more is useless.
