@@ -5,7 +5,9 @@ pub mod acl;
 pub mod arena;
 pub mod common;
 pub mod core;
+pub(crate) mod naming;
 pub mod row;
+pub mod settings;
 pub mod toc_builder;
 
 use crate::error::{Error, Result};
@@ -234,5 +236,12 @@ macro_rules! object_kinds {
 
 object_kinds! {
     schema::Schema,
+    extension::Extension,
+    enum_type::EnumType,
+    composite_type::CompositeType,
+    range_type::RangeType,
+    domain::Domain,
+    domain_constraint::DomainConstraint,
+    base_type::BaseType,
     policy::Policy,
 }
