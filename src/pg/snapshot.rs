@@ -83,6 +83,14 @@ impl SnapshotOwner {
         &self.session
     }
 
+    /// Gives locks and snapshot up and returns the session, for another try.
+    pub async fn give_up(self) -> Result<Session> {
+        self.session
+            .batch("the dump's transaction", "ROLLBACK", "ROLLBACK")
+            .await?;
+        Ok(self.session)
+    }
+
     /// Ends the transaction, which makes the snapshot unusable for new readers, and gives the session back.
     pub async fn finish(self) -> Result<Session> {
         self.session
