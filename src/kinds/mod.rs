@@ -5,7 +5,9 @@ pub mod acl;
 pub mod arena;
 pub mod common;
 pub mod core;
+pub(crate) mod naming;
 pub mod row;
+pub mod settings;
 pub mod toc_builder;
 
 use crate::error::{Error, Result};
@@ -234,5 +236,23 @@ macro_rules! object_kinds {
 
 object_kinds! {
     schema::Schema,
+    extension::Extension,
+    enum_type::EnumType,
+    composite_type::CompositeType,
+    range_type::RangeType,
+    domain::Domain,
+    domain_constraint::DomainConstraint,
+    base_type::BaseType,
+    function::Function,
+    aggregate::Aggregate,
+    cast::Cast,
+    operator::Operator,
+    operator_family::OperatorFamily,
+    operator_class::OperatorClass,
+    language::Language,
+    collation::Collation,
+    conversion::Conversion,
+    transform::Transform,
+    access_method::AccessMethod,
     policy::Policy,
 }
