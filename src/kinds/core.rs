@@ -1,7 +1,7 @@
 //! Facts that are read in bulk for all kinds: names, dependencies, comments, labels, privileges, columns, constraints.
 //! Each is one query whatever the number of objects. The loader fills it; kinds look things up.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::acl::ObjectAcl;
 use super::arena::CatalogId;
@@ -174,6 +174,26 @@ catalog_row! {
     }
 }
 
+catalog_row! {
+    /// Tables whose rows should keep their order: one with a BRIN index or a CLUSTER mark.
+    pub struct KeepOrderRow from
+        "(SELECT i.indrelid AS oid FROM pg_catalog.pg_index i \
+          JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_am m ON m.oid = c.relam \
+          WHERE i.indrelid >= 16384 AND (i.indisclustered OR m.amname = 'brin') GROUP BY i.indrelid) t" {
+        oid: Oid = col("t.oid"),
+    }
+}
+
+catalog_row! {
+    /// Tables that are partitioned by the hash of an enum, which depends on the labels' OIDs.
+    pub struct EnumHashRow from "pg_catalog.pg_partitioned_table p"
+        where "p.partstrat = 'h' AND EXISTS (SELECT FROM pg_catalog.pg_opclass o \
+               WHERE o.oid = ANY (p.partclass::pg_catalog.oid[]) AND o.opcname = 'enum_ops' \
+               AND o.opcnamespace = 11)" {
+        oid: Oid = col("p.partrelid"),
+    }
+}
+
 /// Facts of the connected database and server.
 #[derive(Debug, Clone, Default)]
 pub struct DatabaseFacts {
@@ -222,6 +242,10 @@ pub struct Core {
     pub constraints: HashMap<Oid, Vec<ConstraintRow>>,
     /// Constraints by domain.
     pub domain_constraints: HashMap<Oid, Vec<ConstraintRow>>,
+    /// Tables whose rows should be loaded in their order ([`KeepOrderRow`]).
+    pub keep_order: HashSet<Oid>,
+    /// Partitioned tables whose rows must be routed anew ([`EnumHashRow`]).
+    pub enum_hash_roots: HashSet<Oid>,
 }
 
 impl Core {
@@ -317,7 +341,7 @@ impl Core {
     pub fn descendants(&self, relation: Oid) -> Vec<Oid> {
         let mut found = Vec::new();
         let mut open = vec![relation];
-        let mut seen = std::collections::HashSet::from([relation]);
+        let mut seen = HashSet::from([relation]);
         while let Some(parent) = open.pop() {
             for child in self.children.get(&parent).into_iter().flatten() {
                 if seen.insert(*child) {

@@ -14,7 +14,7 @@ use crate::toc::{EntryName, Form, LockMode, Stage, Step};
 
 use self::arena::{CatalogId, LoadCx, RenderCx, Subject};
 use self::row::{CatalogRow, Oid};
-use self::toc_builder::TocBuilder;
+use self::toc_builder::{DraftKey, TocBuilder};
 
 /// What is true of every object of a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +96,11 @@ pub trait Ddl {
 
     /// Needs that `pg_depend` does not record.
     fn hidden_needs(&self, _: &RenderCx<'_>) -> Vec<CatalogId> {
+        Vec::new()
+    }
+
+    /// Aspects of other objects that must be there first (a referenced partitioned key is one only when its indexes are attached).
+    fn hidden_aspects(&self, _: &RenderCx<'_>) -> Vec<DraftKey> {
         Vec::new()
     }
 
@@ -224,5 +229,13 @@ macro_rules! object_kinds {
 
 object_kinds! {
     schema::Schema,
+    table::Table,
+    foreign_table::ForeignTable,
+    sequence::Sequence,
+    column_default::ColumnDefault,
+    constraint::Constraint,
+    index::Index,
+    foreign_key::ForeignKey,
+    statistics::Statistics,
     policy::Policy,
 }
