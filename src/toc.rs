@@ -69,6 +69,12 @@ impl PartSet {
         PartSet(self.0 & !(1 << part as u8))
     }
 
+    /// What both sets have.
+    #[must_use]
+    pub fn and(self, other: PartSet) -> Self {
+        PartSet(self.0 & other.0)
+    }
+
     /// True if `part` is in the set.
     pub fn has(self, part: Part) -> bool {
         self.0 & (1 << part as u8) != 0

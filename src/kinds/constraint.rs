@@ -323,10 +323,7 @@ impl Constraint {
             return vec![form];
         }
         form.form.since = Some(V18);
-        let mut old = DraftForm {
-            locks: Vec::new(),
-            ..DraftForm::default()
-        };
+        let mut old = DraftForm::plain(Vec::new(), Vec::new());
         old.form.lost = Some("the constraint: it is NOT ENFORCED, which 18 introduced".to_owned());
         let column = self
             .known(cx)

@@ -174,26 +174,6 @@ catalog_row! {
     }
 }
 
-catalog_row! {
-    /// Tables whose rows should keep their order: one with a BRIN index or a CLUSTER mark.
-    pub struct KeepOrderRow from
-        "(SELECT i.indrelid AS oid FROM pg_catalog.pg_index i \
-          JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_am m ON m.oid = c.relam \
-          WHERE i.indrelid >= 16384 AND (i.indisclustered OR m.amname = 'brin') GROUP BY i.indrelid) t" {
-        oid: Oid = col("t.oid"),
-    }
-}
-
-catalog_row! {
-    /// Tables that are partitioned by the hash of an enum, which depends on the labels' OIDs.
-    pub struct EnumHashRow from "pg_catalog.pg_partitioned_table p"
-        where "p.partstrat = 'h' AND EXISTS (SELECT FROM pg_catalog.pg_opclass o \
-               WHERE o.oid = ANY (p.partclass::pg_catalog.oid[]) AND o.opcname = 'enum_ops' \
-               AND o.opcnamespace = 11)" {
-        oid: Oid = col("p.partrelid"),
-    }
-}
-
 /// Facts of the connected database and server.
 #[derive(Debug, Clone, Default)]
 pub struct DatabaseFacts {
@@ -222,6 +202,14 @@ pub struct Core {
     pub depends: Vec<DependRow>,
     /// The extension that an object belongs to.
     pub members: HashMap<CatalogId, Oid>,
+    /// Extension names by OID.
+    pub extensions: HashMap<Oid, String>,
+    /// Relations whose rows an extension registered as configuration.
+    pub config_tables: HashSet<Oid>,
+    /// Tables whose rows must be loaded in order (BRIN index or CLUSTER mark).
+    pub keep_order: HashSet<Oid>,
+    /// Partitioned tables that hash an enum.
+    pub enum_hash_roots: HashSet<Oid>,
     /// Comments by object.
     pub comments: HashMap<CatalogId, Vec<CommentRow>>,
     /// Security labels by object.
@@ -242,10 +230,6 @@ pub struct Core {
     pub constraints: HashMap<Oid, Vec<ConstraintRow>>,
     /// Constraints by domain.
     pub domain_constraints: HashMap<Oid, Vec<ConstraintRow>>,
-    /// Tables whose rows should be loaded in their order ([`KeepOrderRow`]).
-    pub keep_order: HashSet<Oid>,
-    /// Partitioned tables whose rows must be routed anew ([`EnumHashRow`]).
-    pub enum_hash_roots: HashSet<Oid>,
 }
 
 impl Core {
@@ -378,6 +362,14 @@ impl Core {
         self.depends[start..]
             .iter()
             .take_while(move |row| (row.class, row.oid) == (id.class, id.oid))
+    }
+
+    /// True if the object or one of its columns has privileges that differ from their base.
+    pub fn has_acl(&self, id: CatalogId) -> bool {
+        self.acls
+            .range((id, i32::MIN)..=(id, i32::MAX))
+            .next()
+            .is_some()
     }
 
     /// True if the object belongs to an extension.

@@ -198,7 +198,7 @@ impl Ddl for ForeignKey {
             }
         }
         if !self.row.enforced {
-            let mut none = DraftForm::default();
+            let mut none = DraftForm::plain(Vec::new(), Vec::new());
             none.form.until = Some(V18);
             none.form.lost =
                 Some("the foreign key: it is NOT ENFORCED, which 18 introduced".to_owned());

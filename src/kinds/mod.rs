@@ -10,7 +10,7 @@ pub mod toc_builder;
 
 use crate::error::{Error, Result};
 use crate::sql::{Sql, sql};
-use crate::toc::{EntryName, Form, LockMode, Stage, Step};
+use crate::toc::{EntryName, Form, Grant, LockMode, Stage, Step};
 
 use self::arena::{CatalogId, LoadCx, RenderCx, Subject};
 use self::row::{CatalogRow, Oid};
@@ -99,9 +99,14 @@ pub trait Ddl {
         Vec::new()
     }
 
-    /// Aspects of other objects that must be there first (a referenced partitioned key is one only when its indexes are attached).
+    /// The same by entry: aspects of other objects that must be there first.
     fn hidden_aspects(&self, _: &RenderCx<'_>) -> Vec<DraftKey> {
         Vec::new()
+    }
+
+    /// The grants, for kinds whose privileges are not an object's ACL; `None` lets the framework write them.
+    fn own_grants(&self, _: &RenderCx<'_>) -> Option<Vec<Grant>> {
+        None
     }
 
     /// Catalog rows that come with this object (an inline CHECK, the index behind a key): their dependencies are its own.

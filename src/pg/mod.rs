@@ -1,3 +1,31 @@
 //! Everything that talks to a PostgreSQL server over tokio-postgres.
+//!
+//! [`settings`] says where to, [`connect`] makes a [`Session`], and statements run through it alone.
 
+pub mod connect;
+mod conninfo;
+pub mod copy;
+pub mod environment;
+mod keywords;
+mod passfile;
+pub mod pin;
+pub mod pooler;
+mod refusal;
+mod service;
+pub mod session;
+pub mod settings;
+pub mod snapshot;
+pub mod tap;
+mod tls;
+mod verify;
 pub mod version;
+mod wire;
+
+pub use connect::connect;
+pub use copy::CopyIn;
+pub use environment::Environment;
+pub use session::{Canceller, Notice, Session};
+pub use settings::ConnSettings;
+pub use snapshot::{SnapshotId, SnapshotOwner, SnapshotReader};
+pub use tap::{CopySink, TapHandle};
+pub use version::ServerVersion;

@@ -1,0 +1,126 @@
+//! The list of relations, as selection needs it: taken before the tables are locked and again in the snapshot.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+use crate::kinds::row::{CatalogRow, Letter, Oid, catalog_row};
+use crate::pg::session::Session;
+use crate::sql::QualifiedName;
+
+catalog_row! {
+    /// Relations that can be selected: tables, partitioned tables, views, materialized views, sequences, foreign tables.
+    pub struct ListedRow from
+        "pg_catalog.pg_class c \
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         LEFT JOIN pg_catalog.pg_depend e ON e.classid = 1259 AND e.objid = c.oid AND e.objsubid = 0 \
+              AND e.deptype = 'e' \
+         LEFT JOIN pg_catalog.pg_depend o ON c.relkind = 'S' AND o.classid = 1259 AND o.objid = c.oid \
+              AND o.objsubid = 0 AND o.refclassid = 1259 AND o.refobjsubid > 0 AND o.deptype IN ('a', 'i')"
+        where "c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND n.nspname !~ '^pg_' \
+               AND n.nspname <> 'information_schema'"
+        order "c.oid" {
+        oid: Oid = col("c.oid"),
+        schema_oid: Oid = col("n.oid"),
+        schema: String = col("n.nspname"),
+        name: String = col("c.relname"),
+        kind: Letter = col("c.relkind"),
+        unlogged: bool = col("c.relpersistence = 'u'"),
+        extension: Option<Oid> = col("e.refobjid"),
+        /// For a sequence: the table that owns it, by SERIAL, OWNED BY or identity.
+        owner_table: Option<Oid> = col("o.refobjid"),
+        identity: bool = col("o.deptype IS NOT DISTINCT FROM 'i'"),
+    }
+}
+
+catalog_row! {
+    /// Schemas.
+    pub struct ListedSchema from "pg_catalog.pg_namespace n" order "n.oid" {
+        oid: Oid = col("n.oid"),
+        name: String = col("n.nspname"),
+        extension: Option<Oid> = col(
+            "(SELECT e.refobjid FROM pg_catalog.pg_depend e WHERE e.classid = 2615 AND e.objid = n.oid \
+              AND e.deptype = 'e')"
+        ),
+    }
+}
+
+/// Relations and schemas at one moment, and the user's search path.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    /// The connected database.
+    pub database: String,
+    /// Relations by OID.
+    pub relations: BTreeMap<Oid, ListedRow>,
+    /// Schemas by OID.
+    pub schemas: BTreeMap<Oid, ListedSchema>,
+    /// The schemas of the user's own search path, in order; patterns without a schema look there.
+    pub search_path: Vec<String>,
+}
+
+impl Listing {
+    /// Reads the list: two queries.
+    pub async fn read(
+        session: &Session,
+        database: &str,
+        search_path: &[String],
+    ) -> Result<Listing> {
+        let version = session.version();
+        let rows = session
+            .query("the list of relations", &ListedRow::query(version), &[])
+            .await?;
+        let mut relations = BTreeMap::new();
+        for row in rows {
+            let row = ListedRow::from_row(&row)
+                .map_err(Error::sql("the list of relations", "reading"))?;
+            relations.insert(row.oid, row);
+        }
+        let rows = session
+            .query("the list of schemas", &ListedSchema::query(version), &[])
+            .await?;
+        let mut schemas = BTreeMap::new();
+        for row in rows {
+            let row = ListedSchema::from_row(&row)
+                .map_err(Error::sql("the list of schemas", "reading"))?;
+            schemas.insert(row.oid, row);
+        }
+        let search_path = search_path.to_vec();
+        Ok(Listing {
+            database: database.to_owned(),
+            relations,
+            schemas,
+            search_path,
+        })
+    }
+
+    /// True if an unqualified name would find the relation: its schema is in the path, and no earlier one hides it.
+    pub fn is_visible(&self, relation: &ListedRow, by_name: &NameIndex<'_>) -> bool {
+        let Some(position) = self
+            .search_path
+            .iter()
+            .position(|schema| *schema == relation.schema)
+        else {
+            return false;
+        };
+        !self.search_path[..position]
+            .iter()
+            .any(|schema| by_name.contains(&(schema, &relation.name)))
+    }
+
+    /// Schema and name of every relation, for [`Listing::is_visible`].
+    pub fn name_index(&self) -> NameIndex<'_> {
+        self.relations
+            .values()
+            .map(|row| (row.schema.as_str(), row.name.as_str()))
+            .collect()
+    }
+}
+
+/// Schema and name pairs.
+pub type NameIndex<'a> = std::collections::HashSet<(&'a str, &'a str)>;
+
+impl ListedRow {
+    /// The name, to be quoted.
+    pub fn qualified(&self) -> QualifiedName {
+        QualifiedName::new(&*self.schema, &*self.name)
+    }
+}

@@ -1,0 +1,152 @@
+//! Lock first, then look: tables are locked in a transaction that has taken no snapshot yet.
+//!
+//! `TRUNCATE` and rewriting `ALTER TABLE` are not MVCC-safe: with a snapshot older than the lock, a table truncated in between
+//! reads as empty (seen on 15). `LOCK TABLE` itself takes no snapshot, so the first query after it sees what the locks protect.
+
+use std::collections::BTreeMap;
+
+use super::listing::Listing;
+use super::wanted::Wanted;
+use crate::error::{Error, Result};
+use crate::kinds::row::Oid;
+use crate::pg::{Session, SnapshotOwner};
+use crate::progress::{Event, Progress};
+use crate::sql::QualifiedName;
+use crate::toc::Part;
+
+/// How often a changing database is listed and locked again before the dump gives up.
+pub const TRIES_MAX: u32 = 5;
+
+/// Length of one `LOCK TABLE` statement, after which another begins (`pg_dump` flushes near the same).
+const LOCK_BYTES_MAX: usize = 100_000;
+
+/// What was locked and what was seen under the locks.
+#[derive(Debug)]
+pub struct Locked {
+    /// Relations as the transaction's snapshot has them.
+    pub listing: Listing,
+    /// The decision made from that listing.
+    pub wanted: Wanted,
+}
+
+/// Where and how tables are locked.
+#[derive(Debug, Clone, Copy)]
+pub struct LockRequest<'a> {
+    /// The connected database.
+    pub database: &'a str,
+    /// The user's own search path.
+    pub search_path: &'a [String],
+    /// Wait for a snapshot that no serializable transaction can contradict.
+    pub serializable_deferrable: bool,
+}
+
+/// Lists, locks and lists again until every wanted table is locked under the name and OID that the snapshot has.
+///
+/// Errors name the table that could not be locked, or that kept changing.
+pub async fn lock_tables(
+    mut session: Session,
+    request: LockRequest<'_>,
+    progress: &dyn Progress,
+    choose: &(dyn Fn(&Listing) -> Result<Wanted> + Sync),
+) -> Result<(SnapshotOwner, Locked)> {
+    let LockRequest {
+        database,
+        search_path,
+        serializable_deferrable,
+    } = request;
+    let mut last_change = String::new();
+    for _ in 0..TRIES_MAX {
+        let before = Listing::read(&session, database, search_path).await?;
+        let names = lockable(&before, &choose(&before)?);
+        let owner = SnapshotOwner::begin(session, serializable_deferrable).await?;
+        if let Err(error) = lock_all(owner.session(), names.values()).await {
+            if !vanished(&error) {
+                return Err(explain(error));
+            }
+            session = owner.give_up().await?;
+            last_change = error.to_string();
+            continue;
+        }
+        let listing = Listing::read(owner.session(), database, search_path).await?;
+        let wanted = choose(&listing)?;
+        let seen = lockable(&listing, &wanted);
+        let Some((_, name)) = seen.iter().find(|(oid, name)| names.get(oid) != Some(name)) else {
+            return Ok((owner, Locked { listing, wanted }));
+        };
+        last_change = format!("{} was created or renamed meanwhile", name.quoted());
+        progress.event(Event::Warning(format!("{last_change}; locking again")));
+        session = owner.give_up().await?;
+    }
+    Err(Error::failed(
+        "locking the tables",
+        format!("tables kept changing during {TRIES_MAX} tries; the last: {last_change}"),
+        "run the dump when no schema change is under way",
+    ))
+}
+
+/// The tables to lock, by OID: ordinary and partitioned ones of which more than privileges and comments is wanted.
+fn lockable(listing: &Listing, wanted: &Wanted) -> BTreeMap<Oid, QualifiedName> {
+    let rows = listing
+        .relations
+        .values()
+        .filter(|row| matches!(row.kind.0, 'r' | 'p'));
+    rows.filter(|row| {
+        let parts = wanted.relations.get(&row.oid).copied().unwrap_or_default();
+        parts.has(Part::Define) || wanted.rows.contains(&row.oid)
+    })
+    .map(|row| (row.oid, row.qualified()))
+    .collect()
+}
+
+async fn lock_all(session: &Session, names: impl Iterator<Item = &QualifiedName>) -> Result<()> {
+    let mut list = String::new();
+    for name in names {
+        if list.len() > LOCK_BYTES_MAX {
+            lock_batch(session, &list).await?;
+            list.clear();
+        }
+        if !list.is_empty() {
+            list.push_str(", ");
+        }
+        list.push_str("ONLY ");
+        list.push_str(&name.quoted());
+    }
+    if list.is_empty() {
+        Ok(())
+    } else {
+        lock_batch(session, &list).await
+    }
+}
+
+async fn lock_batch(session: &Session, list: &str) -> Result<()> {
+    let sql = format!("LOCK TABLE {list} IN ACCESS SHARE MODE");
+    session
+        .batch("the tables to dump", "LOCK TABLE", &sql)
+        .await
+}
+
+/// Undefined table or schema: dropped or renamed between list and lock, so the list is taken again.
+fn vanished(error: &Error) -> bool {
+    matches!(error.sqlstate(), Some("42P01" | "3F000"))
+}
+
+fn explain(error: Error) -> Error {
+    let remedy = match error.sqlstate() {
+        Some("42501") => {
+            "grant SELECT on the table (or USAGE on its schema) to the dumping role, or leave it out with -T"
+        }
+        Some("53200") => {
+            "raise max_locks_per_transaction, or dump fewer tables at once with -n or -t"
+        }
+        Some("55P03" | "57014") => {
+            "another session holds the table; try again, or end that session"
+        }
+        _ => return error,
+    };
+    Error::Failed {
+        object: "the tables to dump".into(),
+        problem: "they could not be locked".into(),
+        remedy: remedy.into(),
+        source: Some(Box::new(error)),
+    }
+}

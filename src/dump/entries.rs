@@ -1,0 +1,389 @@
+//! From objects to entries: drafts of all objects, their dependency graph, and the numbered entries in restore order. Pure.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::error::Result;
+use crate::graph::order::{Graph, Half, Node, Order, Placed};
+use crate::kinds::arena::{Catalog, CatalogId, RenderCx, class};
+use crate::kinds::common;
+use crate::kinds::row::Oid;
+use crate::kinds::toc_builder::{Aspect, Draft, DraftData, DraftKey, TocBuilder};
+use crate::kinds::{DraftForm, Object};
+use crate::toc::{DataOf, Entry, EntryId, EntryName, Form, LockMode, Part, Stage, Step};
+
+/// The entries of a dump, and what is still to be read for them.
+#[derive(Debug, Default)]
+pub struct Toc {
+    /// In restore order; an entry's number is its index.
+    pub entries: Vec<Entry>,
+    /// Entries with rows, and where the rows are.
+    pub data: Vec<(EntryId, DraftData)>,
+    /// Entries for sequence values, and the sequences.
+    pub sequences: Vec<(EntryId, Oid)>,
+    /// The objects that the entries are made of, and what they depend on.
+    pub relevant: BTreeSet<CatalogId>,
+    /// Needs that had to be given up to get an order.
+    pub warnings: Vec<String>,
+}
+
+/// Which entries the archive gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sections {
+    /// Leave definitions out (`-a`).
+    pub without_definitions: bool,
+    /// Leave tablespaces out.
+    pub without_tablespaces: bool,
+}
+
+/// Builds the entries of a loaded catalog.
+pub fn build(cx: RenderCx<'_>, sections: Sections, wanted_rows: &dyn Fn(&Draft) -> bool) -> Result<Toc> {
+    let (mut drafts, _) = drafts_of(cx);
+    drafts.retain(|draft| draft.data.is_none() && !is_value(draft) || wanted_rows(draft));
+    let links = Links::new(cx.catalog, &drafts);
+    let graph = links.graph(cx, &drafts);
+    let order = graph.order();
+    let mut toc = Assembly::new(cx, &drafts, &order, sections).entries();
+    toc.warnings = order.warnings.iter().map(|warning| describe(warning, &drafts)).collect();
+    toc.relevant = links.relevant(cx.catalog);
+    Ok(toc)
+}
+
+fn is_value(draft: &Draft) -> bool {
+    draft.key.aspect == Aspect::SequenceValue
+}
+
+fn drafts_of(cx: RenderCx<'_>) -> (Vec<Draft>, HashMap<DraftKey, usize>) {
+    let mut builder = TocBuilder::new(cx);
+    for object in &cx.catalog.objects {
+        let parts = cx.catalog.parts_of(object.ddl().id());
+        builder.add(main_draft(object, cx));
+        if parts.has(Part::Define) {
+            object.ddl().more(&cx, &mut builder);
+        }
+    }
+    builder.finish()
+}
+
+fn main_draft(object: &Object, cx: RenderCx<'_>) -> Draft {
+    let ddl = object.ddl();
+    let facts = ddl.facts();
+    let parts = cx.catalog.parts_of(ddl.id());
+    let key = DraftKey::define(ddl.id());
+    let mut draft = Draft::new(key, facts.label, ddl.name(&cx), facts.stage, facts.priority);
+    draft.needs.clear();
+    if parts.has(Part::Define) {
+        draft.forms = ddl.forms(&cx).into_iter().filter(|form| !form.form.steps.is_empty()).collect();
+        draft.split = ddl.split(&cx);
+        draft.postponable = facts.postponable;
+        draft.drop = ddl.drop(&cx);
+        draft.tablespace = ddl.tablespace(&cx);
+        draft.access_method = ddl.access_method();
+        draft.needs = ddl.hidden_aspects(&cx);
+    }
+    if parts.has(Part::Define) && parts.has(Part::Owner) {
+        draft.owner = ddl.owner().and_then(|owner| common::owner(ddl, owner, &cx));
+    }
+    if parts.has(Part::Define) {
+        draft.after = common::after(object, parts, &cx);
+    }
+    if parts.has(Part::Acl) {
+        draft.grants = ddl.own_grants(&cx).unwrap_or_else(|| common::object_grants(object, &cx));
+    }
+    draft
+}
+
+/// Which node of the graph a catalog row belongs to.
+struct Links {
+    by_key: HashMap<DraftKey, usize>,
+    /// Rows that are no entries of their own, and what they are part of.
+    part_of: HashMap<CatalogId, CatalogId>,
+}
+
+impl Links {
+    fn new(catalog: &Catalog, drafts: &[Draft]) -> Links {
+        let by_key: HashMap<DraftKey, usize> =
+            drafts.iter().enumerate().map(|(i, draft)| (draft.key, i)).collect();
+        let mut part_of: HashMap<CatalogId, CatalogId> = catalog.core.members.iter().map(
+            |(member, extension)| (*member, CatalogId::new(class::EXTENSION, *extension)),
+        ).collect();
+        let internal = catalog.core.depends.iter().filter(|row| row.kind == 'i');
+        for row in internal {
+            part_of.insert(CatalogId::new(row.class, row.oid), CatalogId::new(row.ref_class, row.ref_oid));
+        }
+        for object in &catalog.objects {
+            for absorbed in object.ddl().absorbs() {
+                part_of.insert(absorbed, object.ddl().id());
+            }
+        }
+        Links { by_key, part_of }
+    }
+
+    /// The identity under which a row stands in the graph: its own entry, or what it is part of.
+    fn home(&self, id: CatalogId) -> CatalogId {
+        let mut home = id;
+        // A chain of parts is short: array type, row type, table.
+        for _ in 0..8 {
+            if self.by_key.contains_key(&DraftKey::define(home)) {
+                break;
+            }
+            match self.part_of.get(&home) {
+                Some(whole) => home = *whole,
+                None => break,
+            }
+        }
+        home
+    }
+
+    fn graph(&self, cx: RenderCx<'_>, drafts: &[Draft]) -> Graph<NodeKey> {
+        let mut nodes: Vec<Node<NodeKey>> = drafts.iter().map(node_of).collect();
+        let mut anonymous: HashMap<CatalogId, usize> = HashMap::new();
+        let mut edges = Vec::new();
+        let mut index = |id: CatalogId, nodes: &mut Vec<Node<NodeKey>>| {
+            let home = self.home(id);
+            if let Some(index) = self.by_key.get(&DraftKey::define(home)) {
+                return *index;
+            }
+            *anonymous.entry(home).or_insert_with(|| {
+                nodes.push(Node::new(None, u16::MAX, NodeKey::default()));
+                nodes.len() - 1
+            })
+        };
+        for row in &cx.catalog.core.depends {
+            let from = index(CatalogId::new(row.class, row.oid), &mut nodes);
+            let to = index(CatalogId::new(row.ref_class, row.ref_oid), &mut nodes);
+            edges.push((from, to));
+        }
+        for (member, extension) in &cx.catalog.core.members {
+            let from = index(*member, &mut nodes);
+            edges.push((from, index(CatalogId::new(class::EXTENSION, *extension), &mut nodes)));
+        }
+        for object in &cx.catalog.objects {
+            let from = index(object.ddl().id(), &mut nodes);
+            for need in object.ddl().hidden_needs(&cx) {
+                edges.push((from, index(need, &mut nodes)));
+            }
+        }
+        for (i, draft) in drafts.iter().enumerate() {
+            for need in &draft.needs {
+                if let Some(to) = self.by_key.get(need) {
+                    edges.push((i, *to));
+                } else if need.aspect == Aspect::Define {
+                    edges.push((i, index(need.id, &mut nodes)));
+                }
+            }
+            if let Some(split) = &draft.split {
+                let needs = split.stub_needs.iter().map(|need| index(*need, &mut nodes)).collect();
+                nodes[i].stub_needs = needs;
+                let needed: Vec<usize> = nodes[i].stub_needs.clone();
+                edges.extend(needed.into_iter().map(|need| (i, need)));
+            }
+        }
+        edges.retain(|(from, to)| from != to);
+        Graph { nodes, edges }
+    }
+
+    /// Everything that the dump's objects are or reach over dependencies.
+    fn relevant(&self, catalog: &Catalog) -> BTreeSet<CatalogId> {
+        let mut reached: BTreeSet<CatalogId> = BTreeSet::new();
+        let mut open: Vec<CatalogId> = Vec::new();
+        for object in &catalog.objects {
+            open.push(object.ddl().id());
+            open.extend(object.ddl().absorbs());
+        }
+        while let Some(id) = open.pop() {
+            if !reached.insert(id) {
+                continue;
+            }
+            open.extend(self.part_of.get(&id));
+            open.extend(
+                catalog.core.depends_of(id).map(|row| CatalogId::new(row.ref_class, row.ref_oid)),
+            );
+        }
+        reached
+    }
+}
+
+/// Natural order: schema, objects without one last; relation, name, kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct NodeKey {
+    no_schema: bool,
+    name: EntryName,
+    label: &'static str,
+    key: Option<DraftKey>,
+}
+
+fn node_of(draft: &Draft) -> Node<NodeKey> {
+    let key = NodeKey {
+        no_schema: draft.name.schema.is_none(),
+        name: draft.name.clone(),
+        label: draft.label,
+        key: Some(draft.key),
+    };
+    let mut node = Node::new(Some(draft.stage), draft.priority, key);
+    node.postponable = draft.postponable;
+    node.splittable = draft.split.as_ref().map(|split| split.cost);
+    node
+}
+
+fn describe(warning: &crate::graph::order::Warning, drafts: &[Draft]) -> String {
+    let names: Vec<String> = warning
+        .members
+        .iter()
+        .filter_map(|member| drafts.get(*member))
+        .map(|draft| format!("{} {}", draft.label, draft.name))
+        .collect();
+    format!("{}: {}", warning.conflict, names.join(", "))
+}
+
+/// Numbers the entries that the archive keeps and translates needs and locks.
+struct Assembly<'a> {
+    cx: RenderCx<'a>,
+    drafts: &'a [Draft],
+    order: &'a Order,
+    sections: Sections,
+    /// The entry at each position of the order, if it is kept.
+    ids: Vec<Option<EntryId>>,
+    /// The entry that makes each draft whole.
+    by_key: HashMap<DraftKey, EntryId>,
+}
+
+impl<'a> Assembly<'a> {
+    fn new(cx: RenderCx<'a>, drafts: &'a [Draft], order: &'a Order, sections: Sections) -> Self {
+        let mut assembly =
+            Assembly { cx, drafts, order, sections, ids: Vec::new(), by_key: HashMap::new() };
+        let mut next = 0;
+        for placed in &order.sequence {
+            let keep = !sections.without_definitions || placed.stage == Stage::Data;
+            let id = keep.then_some(EntryId(next));
+            next += u32::from(keep);
+            assembly.ids.push(id);
+            if let Some(id) = id.filter(|_| placed.half != Half::Stub) {
+                assembly.by_key.insert(drafts[placed.node].key, id);
+            }
+        }
+        assembly
+    }
+
+    fn entries(&self) -> Toc {
+        let mut toc = Toc::default();
+        // The needs of a position that is left out are handed on to those that need it.
+        let mut needs_at: Vec<Vec<EntryId>> = Vec::with_capacity(self.order.sequence.len());
+        for (position, placed) in self.order.sequence.iter().enumerate() {
+            let mut needs = BTreeSet::new();
+            for need in self.order.needs_of(position) {
+                match self.ids[need] {
+                    Some(id) => {
+                        needs.insert(id);
+                    }
+                    None => needs.extend(&needs_at[need]),
+                }
+            }
+            let draft = &self.drafts[placed.node];
+            let Some(id) = self.ids[position] else {
+                needs_at.push(needs.into_iter().collect());
+                continue;
+            };
+            if placed.stage == Stage::PostData {
+                needs.extend(self.rows_before(draft));
+            }
+            needs.remove(&id);
+            needs_at.push(Vec::new());
+            self.note_reads(&mut toc, id, draft);
+            toc.entries.push(self.entry(id, *placed, needs.into_iter().collect()));
+        }
+        toc
+    }
+
+    fn note_reads(&self, toc: &mut Toc, id: EntryId, draft: &Draft) {
+        if let Some(data) = &draft.data {
+            toc.data.push((id, data.clone()));
+        }
+        if is_value(draft) {
+            toc.sequences.push((id, draft.key.id.oid));
+        }
+    }
+
+    /// What comes after the data waits for the rows of every table that it touches.
+    fn rows_before(&self, draft: &Draft) -> Vec<EntryId> {
+        let core = self.cx.core();
+        let mut relations: BTreeSet<Oid> = BTreeSet::new();
+        for locks in draft.forms.iter().flat_map(|form| &form.locks) {
+            relations.extend(locks.iter().map(|(relation, _)| *relation));
+        }
+        let depends = core.depends_of(draft.key.id).filter(|row| row.ref_class == class::RELATION);
+        relations.extend(depends.map(|row| row.ref_oid));
+        let mut rows = Vec::new();
+        for relation in relations {
+            let family = std::iter::once(relation).chain(core.descendants(relation));
+            let keys =
+                family.map(|oid| DraftKey::aspect(CatalogId::relation(oid), Aspect::Data));
+            rows.extend(keys.filter_map(|key| self.by_key.get(&key).copied()));
+        }
+        rows
+    }
+
+    fn entry(&self, id: EntryId, placed: Placed, needs: Vec<EntryId>) -> Entry {
+        let draft = &self.drafts[placed.node];
+        let split = || draft.split.as_ref().expect("only what can be split is split");
+        let is_stub = placed.half == Half::Stub;
+        let forms = match placed.half {
+            Half::Whole => draft.forms.iter().map(|form| self.form(form)).collect(),
+            Half::Stub => vec![one_step(split().stub.clone())],
+            Half::Rest => vec![one_step(split().rest.clone())],
+        };
+        let label =
+            if is_stub { format!("{} stub", draft.label) } else { draft.label.to_owned() };
+        let mut entry = Entry {
+            id,
+            label,
+            name: draft.name.clone(),
+            stage: placed.stage,
+            forms,
+            drop: None,
+            owner: None,
+            tablespace: draft.tablespace.clone().filter(|_| !self.sections.without_tablespaces),
+            access_method: draft.access_method.clone(),
+            after: Vec::new(),
+            grants: Vec::new(),
+            needs,
+            data: None,
+        };
+        if !is_stub {
+            entry.drop.clone_from(&draft.drop);
+            entry.owner.clone_from(&draft.owner);
+            entry.after.clone_from(&draft.after);
+            entry.grants.clone_from(&draft.grants);
+            entry.data = draft.data.as_ref().map(|data| self.data(data));
+        }
+        entry
+    }
+
+    fn form(&self, draft: &DraftForm) -> Form {
+        let mut form = draft.form.clone();
+        for (step, locks) in form.steps.iter_mut().zip(&draft.locks) {
+            step.locks = self.locks(locks);
+        }
+        form
+    }
+
+    fn locks(&self, locks: &[(Oid, LockMode)]) -> Vec<(EntryId, LockMode)> {
+        let by_relation = |(relation, mode): &(Oid, LockMode)| {
+            let id = self.by_key.get(&DraftKey::define(CatalogId::relation(*relation)))?;
+            Some((*id, *mode))
+        };
+        locks.iter().filter_map(by_relation).collect()
+    }
+
+    fn data(&self, data: &DraftData) -> DataOf {
+        let mut of = data.of.clone();
+        if let DataOf::Table { table, .. } = &mut of {
+            *table =
+                self.by_key.get(&DraftKey::define(CatalogId::relation(data.relation))).copied();
+        }
+        of
+    }
+}
+
+fn one_step(statements: Vec<crate::sql::Sql>) -> Form {
+    Form { steps: vec![Step { sql: statements, ..Step::default() }], ..Form::default() }
+}

@@ -1,0 +1,435 @@
+//! `Session`: the only way the crate talks to a server. Owns the client, the tap, notices and cancelling; making one is in `connect`.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{AsyncMessage, Client, Connection, Row, SimpleQueryMessage};
+
+use crate::error::{Error, Result};
+use crate::sql::Sql;
+
+use super::copy::{self, CopyIn};
+use super::settings::{Host, Keepalives};
+use super::tap::{BackendKey, CopySink, Tap, TapHandle};
+use super::version::ServerVersion;
+use super::wire::{Address, Encryption, TappedWire, Wire};
+
+/// Notices kept per session; more are counted but dropped.
+const NOTICES_MAX: usize = 200;
+/// How long a cancel request may take.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a goodbye may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Asked before each statement of a session; an error stands for the statement's failure. For tests.
+#[doc(hidden)]
+#[async_trait]
+pub trait Interpose: Send + Sync {
+    /// `statement` is about to be sent.
+    async fn before(&self, statement: &str) -> Result<()>;
+}
+
+/// What the server said beside its results.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// `WARNING`, `NOTICE`, …, never translated where the server says so.
+    pub severity: String,
+    /// The SQLSTATE.
+    pub code: String,
+    /// The text.
+    pub message: String,
+    /// More text, or empty.
+    pub detail: String,
+    /// Advice, or empty.
+    pub hint: String,
+}
+
+impl Notice {
+    fn new(notice: &tokio_postgres::error::DbError) -> Self {
+        let text = |field: Option<&str>| field.unwrap_or_default().to_owned();
+        Notice {
+            severity: notice
+                .parsed_severity()
+                .map_or_else(|| notice.severity().to_owned(), |s| s.to_string()),
+            code: notice.code().code().to_owned(),
+            message: notice.message().to_owned(),
+            detail: text(notice.detail()),
+            hint: text(notice.hint()),
+        }
+    }
+}
+
+/// What the connection's task leaves for the session.
+#[derive(Default)]
+struct Mailbox {
+    notices: VecDeque<Notice>,
+    n_dropped: u64,
+    /// Why the connection ended, if not by our goodbye.
+    end: Option<tokio_postgres::Error>,
+}
+
+type SharedMailbox = Arc<Mutex<Mailbox>>;
+
+fn open(mailbox: &SharedMailbox) -> std::sync::MutexGuard<'_, Mailbox> {
+    mailbox.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where a session's server is, as needed to reach it again.
+#[derive(Clone)]
+pub(super) struct Route {
+    pub(super) host: Host,
+    pub(super) address: Address,
+    pub(super) encryption: Encryption,
+    pub(super) keepalives: Keepalives,
+}
+
+/// What was learnt of the server when the session was made.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Greeting {
+    /// `pg_backend_pid()`, which a pooler does not change.
+    pub(super) backend_pid: i32,
+    pub(super) in_recovery: bool,
+    pub(super) read_only: bool,
+    /// `inet_server_port()` where there is one.
+    pub(super) server_port: Option<u16>,
+    pub(super) server_encoding: String,
+}
+
+/// Ends the statement that a session is running, from anywhere.
+#[derive(Clone)]
+pub struct Canceller {
+    route: Route,
+    key: Option<BackendKey>,
+}
+
+impl fmt::Debug for Canceller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Canceller").finish_non_exhaustive()
+    }
+}
+
+impl Canceller {
+    /// Sends a cancel request on a connection of its own, encrypted as the session is; at most ten seconds.
+    ///
+    /// Success means that the server has got the request, not that a statement was running.
+    pub async fn cancel(&self) -> Result<()> {
+        let Some(key) = self.key else {
+            return Ok(());
+        };
+        let attempt = async {
+            let Route {
+                host,
+                address,
+                encryption,
+                keepalives,
+            } = &self.route;
+            let wire = Wire::open(host, address, encryption, keepalives)
+                .await
+                .map_err(|e| e.to_string())?;
+            wire.request_cancel(key).await.map_err(|e| e.to_string())
+        };
+        let outcome = tokio::time::timeout(CANCEL_TIMEOUT, attempt).await;
+        outcome
+            .unwrap_or_else(|_| Err("no answer within ten seconds".to_owned()))
+            .map_err(|problem| {
+                Error::failed(
+                    &self.route.host,
+                    format_args!("the cancel request could not be delivered: {problem}"),
+                    "end the backend with pg_terminate_backend",
+                )
+            })
+    }
+}
+
+/// One connection to one database.
+pub struct Session {
+    client: Client,
+    task: Option<JoinHandle<()>>,
+    tap: TapHandle,
+    mailbox: SharedMailbox,
+    route: Route,
+    object: String,
+    version: ServerVersion,
+    greeting: Greeting,
+    interpose: Option<Arc<dyn Interpose>>,
+    /// One COPY OUT at a time owns the tap.
+    copying: tokio::sync::Mutex<()>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("object", &self.object)
+            .field("version", &self.version)
+            .field("backend_pid", &self.greeting.backend_pid)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Starts the connection's task. The greeting is still unknown.
+    pub(super) fn start(
+        client: Client,
+        connection: Connection<Tap<Wire>, TappedWire>,
+        tap: TapHandle,
+        route: Route,
+        dbname: &str,
+    ) -> Self {
+        let mailbox = SharedMailbox::default();
+        let task = tokio::spawn(drive(connection, Arc::clone(&mailbox)));
+        Session {
+            client,
+            task: Some(task),
+            tap,
+            mailbox,
+            route,
+            object: format!("database \"{dbname}\""),
+            version: ServerVersion(0),
+            greeting: Greeting::default(),
+            interpose: None,
+            copying: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// Completes a session that is fit for use.
+    pub(super) fn greeted(
+        &mut self,
+        version: ServerVersion,
+        greeting: Greeting,
+        interpose: Option<Arc<dyn Interpose>>,
+    ) {
+        self.version = version;
+        self.greeting = greeting;
+        self.interpose = interpose;
+    }
+
+    /// The server's version.
+    pub fn version(&self) -> ServerVersion {
+        self.version
+    }
+
+    /// The backend's process id as the server itself knows it.
+    pub fn backend_pid(&self) -> i32 {
+        self.greeting.backend_pid
+    }
+
+    /// True if the server was a hot standby when the session began.
+    pub fn in_recovery(&self) -> bool {
+        self.greeting.in_recovery
+    }
+
+    /// The database's encoding as the server names it: `UTF8`, `LATIN1`, `SQL_ASCII`.
+    pub fn server_encoding(&self) -> &str {
+        &self.greeting.server_encoding
+    }
+
+    /// True if the other end is not the backend itself: a pooler claims process ids of its own.
+    pub fn is_pooled(&self) -> bool {
+        self.tap
+            .key()
+            .is_none_or(|key| key.pid != self.greeting.backend_pid)
+    }
+
+    pub(super) fn greeting(&self) -> &Greeting {
+        &self.greeting
+    }
+
+    pub(super) fn route(&self) -> &Route {
+        &self.route
+    }
+
+    pub(super) fn tap(&self) -> &TapHandle {
+        &self.tap
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Takes the notices that have come so far. When there were too many, the last one says how many were dropped.
+    pub fn take_notices(&self) -> Vec<Notice> {
+        let mut mailbox = open(&self.mailbox);
+        let mut notices: Vec<Notice> = mailbox.notices.drain(..).collect();
+        let n_dropped = std::mem::take(&mut mailbox.n_dropped);
+        if n_dropped > 0 {
+            notices.push(Notice {
+                severity: "WARNING".to_owned(),
+                code: "01000".to_owned(),
+                message: format!("{n_dropped} more notices were dropped"),
+                detail: String::new(),
+                hint: String::new(),
+            });
+        }
+        notices
+    }
+
+    /// Runs statements by the simple protocol and throws rows away. Several in one string are one transaction.
+    pub async fn batch(
+        &self,
+        object: impl fmt::Display,
+        step: impl fmt::Display,
+        sql: &str,
+    ) -> Result<()> {
+        self.admit(sql).await?;
+        let outcome = self.client.batch_execute(sql).await;
+        outcome.map_err(|e| self.failure(e, object, step))
+    }
+
+    /// Runs statements by the simple protocol: every value is text.
+    pub async fn simple(
+        &self,
+        object: impl fmt::Display,
+        step: impl fmt::Display,
+        sql: &str,
+    ) -> Result<Vec<SimpleQueryMessage>> {
+        self.admit(sql).await?;
+        let outcome = self.client.simple_query(sql).await;
+        outcome.map_err(|e| self.failure(e, object, step))
+    }
+
+    /// Runs one query with typed parameters, without a prepare round trip. `what` names the step for people.
+    pub async fn query(
+        &self,
+        what: impl fmt::Display,
+        sql: &str,
+        params: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<Row>> {
+        self.admit(sql).await?;
+        let outcome = self.client.query_typed(sql, params).await;
+        outcome.map_err(|e| self.failure(e, &self.object, what))
+    }
+
+    /// Applies settings in one round trip; see `pin`.
+    pub async fn pin(&self, statements: &[Sql]) -> Result<()> {
+        let texts: Vec<String> = statements.iter().map(Sql::text).collect();
+        self.batch(&self.object, "setting the session up", &texts.join(";\n"))
+            .await
+    }
+
+    /// Runs one `COPY … TO STDOUT`, its rows going to `sink`; returns the sink and the row count of the command tag.
+    ///
+    /// If the future is dropped before its end, the sink is dropped, what still comes is thrown away, and the session can be used again
+    /// only after the server has stopped: [`cancel`](Self::cancel) it.
+    pub async fn copy_out(
+        &self,
+        object: impl fmt::Display,
+        step: impl fmt::Display,
+        sql: &str,
+        sink: Box<dyn CopySink>,
+    ) -> Result<(Box<dyn CopySink>, u64)> {
+        self.admit(sql).await?;
+        let _turn = self.copying.lock().await;
+        let outcome = copy::run_out(&self.client, &self.tap, sql, sink).await;
+        outcome.map_err(|e| self.failure(e, object, step))
+    }
+
+    /// Begins one `COPY … FROM STDIN`.
+    pub async fn copy_in(
+        &self,
+        object: impl fmt::Display,
+        step: impl fmt::Display,
+        sql: &str,
+    ) -> Result<CopyIn<'_>> {
+        self.admit(sql).await?;
+        let (object, step) = (object.to_string(), step.to_string());
+        match self.client.copy_in::<_, Bytes>(sql).await {
+            Ok(sink) => Ok(CopyIn::new(self, object, step, sink)),
+            Err(e) => Err(self.failure(e, object, step)),
+        }
+    }
+
+    /// Cancels what the session is running; see [`Canceller::cancel`].
+    pub async fn cancel(&self) -> Result<()> {
+        self.canceller().cancel().await
+    }
+
+    /// A handle that cancels this session's statements from elsewhere.
+    pub fn canceller(&self) -> Canceller {
+        Canceller {
+            route: self.route.clone(),
+            key: self.tap.key(),
+        }
+    }
+
+    /// True if the connection has ended.
+    pub fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// Says goodbye and waits until the connection has ended, at most five seconds. A dropped session does the same in the background.
+    pub async fn close(mut self) {
+        let Some(task) = self.task.take() else {
+            return;
+        };
+        let abort = task.abort_handle();
+        if self.tap.is_copying() {
+            abort.abort();
+        }
+        drop(self);
+        if tokio::time::timeout(CLOSE_TIMEOUT, task).await.is_err() {
+            abort.abort();
+        }
+    }
+
+    /// Every statement passes here before it is sent.
+    async fn admit(&self, sql: &str) -> Result<()> {
+        match &self.interpose {
+            Some(interpose) => interpose.before(sql).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The error of a statement; where the connection broke, what broke it.
+    pub(super) fn failure(
+        &self,
+        error: tokio_postgres::Error,
+        object: impl fmt::Display,
+        step: impl fmt::Display,
+    ) -> Error {
+        let cause = if error.is_closed() {
+            open(&self.mailbox).end.take()
+        } else {
+            None
+        };
+        Error::sql(object, step)(cause.unwrap_or(error))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // A goodbye would wait behind the rest of an unfinished COPY, which may be hours.
+        if self.tap.is_copying()
+            && let Some(task) = &self.task
+        {
+            task.abort();
+        }
+    }
+}
+
+async fn drive(mut connection: Connection<Tap<Wire>, TappedWire>, mailbox: SharedMailbox) {
+    while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
+        match message {
+            Ok(AsyncMessage::Notice(notice)) => {
+                let mut mailbox = open(&mailbox);
+                if mailbox.notices.len() < NOTICES_MAX {
+                    mailbox.notices.push_back(Notice::new(&notice));
+                } else {
+                    mailbox.n_dropped += 1;
+                }
+            }
+            Ok(_) => {}
+            // Stored before the connection is dropped, which is when waiting statements fail.
+            Err(error) => {
+                open(&mailbox).end = Some(error);
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! The tap: a stream wrapper below tokio-postgres that diverts the rows of `COPY … TO STDOUT` to a [`CopySink`].
+//!
+//! While a sink is installed, `CopyOutResponse`, `CopyData` and `CopyDone` never reach tokio-postgres: bodies go to the sink in
+//! bulk, as fragments of the read buffer, so that memory does not depend on the width of rows, and a simple query
+//! `COPY … TO STDOUT` just ends with its command tag. Everything else passes through unchanged.
+//! Message formats: manual 55.7. What rows mean is left to the sink.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Bytes asked of the inner stream at once.
+const BUFFER_BYTES: usize = 256 * 1024;
+/// Tag and length of a message.
+const HEADER_BYTES: usize = 5;
+/// `BackendKeyData` of protocol 3.0: header, process id, secret key.
+const KEY_DATA_BYTES: usize = HEADER_BYTES + 8;
+
+/// Receives the rows of COPY OUT. Called on the connection's task: must not block and must not use the session.
+pub trait CopySink: Send {
+    /// Pending (the waker kept) stops the reading of the socket until the waker is woken.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// A COPY began; `binary` is its format.
+    fn begin(&mut self, binary: bool);
+
+    /// A piece of one `CopyData` body. In text format one message is one row with its newline.
+    ///
+    /// `ends_message` is true exactly once per message, on its last piece; that piece may be empty only if the message is.
+    fn data(&mut self, fragment: &[u8], ends_message: bool);
+
+    /// The COPY's last row was given. Its success is known only when the query returns.
+    fn end(&mut self);
+}
+
+/// Swallows what an abandoned COPY still sends.
+struct Discard;
+
+impl CopySink for Discard {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+    fn begin(&mut self, _: bool) {}
+    fn data(&mut self, _: &[u8], _: bool) {}
+    fn end(&mut self) {}
+}
+
+/// What identifies a backend to a cancel request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct BackendKey {
+    /// The process id that the other end claims; a pooler makes one up.
+    pub(super) pid: i32,
+    /// The secret that goes with it.
+    pub(super) secret: i32,
+}
+
+#[derive(Default)]
+struct Shared {
+    sink: Option<Box<dyn CopySink>>,
+    /// Set while the connection waits for the sink, so that taking the sink away starts it again.
+    stalled: Option<Waker>,
+    abandoned: bool,
+    copying: bool,
+    n_errors: u64,
+    key: Option<BackendKey>,
+}
+
+/// Installs sinks into the [`Tap`] of a connection and takes them back.
+#[derive(Clone, Default)]
+pub struct TapHandle {
+    shared: Arc<Mutex<Shared>>,
+}
+
+impl TapHandle {
+    /// Installs the sink for the next COPY. The previous one, if any, is dropped.
+    pub fn install(&self, sink: Box<dyn CopySink>) {
+        let mut shared = self.lock();
+        shared.abandoned = false;
+        let previous = shared.sink.replace(sink);
+        let waker = shared.stalled.take();
+        drop(shared);
+        drop(previous);
+        wake(waker);
+    }
+
+    /// Takes the sink back, after the query has returned.
+    pub fn take(&self) -> Option<Box<dyn CopySink>> {
+        let mut shared = self.lock();
+        let sink = shared.sink.take();
+        let waker = shared.stalled.take();
+        drop(shared);
+        wake(waker);
+        sink
+    }
+
+    /// Drops the sink; whatever its COPY still sends is thrown away.
+    pub(super) fn abandon(&self) {
+        self.install(Box::new(Discard));
+        self.lock().abandoned = true;
+    }
+
+    /// True after [`abandon`](Self::abandon) until the next sink is installed.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.lock().abandoned
+    }
+
+    /// True between the first and the last message of a diverted COPY.
+    pub(super) fn is_copying(&self) -> bool {
+        self.lock().copying
+    }
+
+    /// How many error messages the server has sent so far; a change during COPY IN says that feeding more is useless.
+    pub(super) fn n_errors(&self) -> u64 {
+        self.lock().n_errors
+    }
+
+    /// The backend's key once the connection is established.
+    pub(super) fn key(&self) -> Option<BackendKey> {
+        self.lock().key
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        // A panicking sink leaves the state as it was before the call, which is consistent.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// At the first byte of a message.
+    Header,
+    /// So many bytes of a message still pass through, its header included.
+    Pass(usize),
+    /// So many bytes of a `CopyData` body still go to the sink.
+    Divert(usize),
+    /// So many bytes of a swallowed message's body are still to come.
+    Swallow(usize),
+    /// Not the protocol: everything passes, so that the reader above reports it.
+    Broken,
+}
+
+/// A stream whose reads go through the tap; writes pass unchanged.
+pub struct Tap<S> {
+    inner: S,
+    handle: TapHandle,
+    buffer: Box<[u8]>,
+    start: usize,
+    end: usize,
+    at_eof: bool,
+    state: State,
+}
+
+impl<S> Tap<S> {
+    /// Wraps a stream that is at a message boundary (the SSL negotiation is no message and must be over).
+    pub fn new(inner: S) -> (Self, TapHandle) {
+        Self::with_buffer(inner, BUFFER_BYTES)
+    }
+
+    fn with_buffer(inner: S, buffer_bytes: usize) -> (Self, TapHandle) {
+        let handle = TapHandle::default();
+        let tap = Tap {
+            inner,
+            handle: handle.clone(),
+            buffer: vec![0; buffer_bytes].into_boxed_slice(),
+            start: 0,
+            end: 0,
+            at_eof: false,
+            state: State::Header,
+        };
+        (tap, handle)
+    }
+
+    /// The wrapped stream.
+    pub(super) fn inner(&self) -> &S {
+        &self.inner
+    }
+
+    /// Handles buffered bytes until they are used up, `out` is full, or a header is incomplete.
+    fn drain(&mut self, out: &mut ReadBuf<'_>) {
+        let handle = self.handle.clone();
+        let mut shared = handle.lock();
+        while self.start < self.end {
+            let bytes = &self.buffer[self.start..self.end];
+            let used = match self.state {
+                State::Header => {
+                    let Some((state, used)) = begin_message(bytes, self.at_eof, &mut shared) else {
+                        return;
+                    };
+                    self.state = state;
+                    used
+                }
+                State::Pass(left) => {
+                    let n = left.min(bytes.len()).min(out.remaining());
+                    if n == 0 {
+                        return;
+                    }
+                    out.put_slice(&bytes[..n]);
+                    self.state = after(State::Pass, left - n);
+                    n
+                }
+                State::Broken => {
+                    let n = bytes.len().min(out.remaining());
+                    if n == 0 {
+                        return;
+                    }
+                    out.put_slice(&bytes[..n]);
+                    n
+                }
+                State::Divert(left) => {
+                    let n = left.min(bytes.len());
+                    if let Some(sink) = &mut shared.sink {
+                        sink.data(&bytes[..n], n == left);
+                    }
+                    self.state = after(State::Divert, left - n);
+                    n
+                }
+                State::Swallow(left) => {
+                    let n = left.min(bytes.len());
+                    self.state = after(State::Swallow, left - n);
+                    n
+                }
+            };
+            self.start += used;
+        }
+    }
+
+    /// Makes room behind the unread bytes, of which there are fewer than a header or a key message has.
+    fn compact(&mut self) {
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+    }
+
+    /// Pending while the sink of a running COPY cannot take more.
+    fn poll_sink(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut shared = self.handle.lock();
+        if !shared.copying {
+            return Poll::Ready(());
+        }
+        let Some(sink) = &mut shared.sink else {
+            return Poll::Ready(());
+        };
+        let readiness = sink.poll_ready(cx);
+        if readiness.is_pending() {
+            shared.stalled = Some(cx.waker().clone());
+        }
+        readiness
+    }
+}
+
+fn after(state: fn(usize) -> State, left: usize) -> State {
+    if left == 0 {
+        State::Header
+    } else {
+        state(left)
+    }
+}
+
+/// The state after the header at the start of `bytes` and how many bytes that consumes; `None` if more bytes are needed.
+fn begin_message(bytes: &[u8], at_eof: bool, shared: &mut Shared) -> Option<(State, usize)> {
+    let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else {
+        return at_eof.then_some((State::Broken, 0));
+    };
+    let [tag, length @ ..] = *header;
+    let length = u32::from_be_bytes(length) as usize;
+    let Some(body) = length.checked_sub(4) else {
+        return Some((State::Broken, 0));
+    };
+    match tag {
+        b'd' if shared.sink.is_some() => {
+            if body == 0
+                && let Some(sink) = &mut shared.sink
+            {
+                sink.data(&[], true);
+            }
+            return Some((after(State::Divert, body), HEADER_BYTES));
+        }
+        b'H' if shared.sink.is_some() => {
+            // The overall format is the body's first byte.
+            let Some(format) = bytes.get(HEADER_BYTES) else {
+                return at_eof.then_some((State::Broken, 0));
+            };
+            shared.copying = true;
+            if let Some(sink) = &mut shared.sink {
+                sink.begin(*format == 1);
+            }
+            return Some((after(State::Swallow, body), HEADER_BYTES));
+        }
+        b'c' if shared.sink.is_some() => {
+            shared.copying = false;
+            if let Some(sink) = &mut shared.sink {
+                sink.end();
+            }
+            return Some((after(State::Swallow, body), HEADER_BYTES));
+        }
+        b'K' if length + 1 == KEY_DATA_BYTES => {
+            let Some(message) = bytes.first_chunk::<KEY_DATA_BYTES>() else {
+                return at_eof.then_some((State::Broken, 0));
+            };
+            let [_, _, _, _, _, p0, p1, p2, p3, s0, s1, s2, s3] = *message;
+            shared.key = Some(BackendKey {
+                pid: i32::from_be_bytes([p0, p1, p2, p3]),
+                secret: i32::from_be_bytes([s0, s1, s2, s3]),
+            });
+        }
+        b'E' => {
+            shared.copying = false;
+            shared.n_errors += 1;
+        }
+        b'Z' => shared.copying = false,
+        _ => {}
+    }
+    Some((State::Pass(length + 1), 0))
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let filled = out.filled().len();
+        loop {
+            this.drain(out);
+            if out.filled().len() > filled || out.remaining() == 0 || this.at_eof {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(this.poll_sink(cx));
+            this.compact();
+            let mut free = ReadBuf::new(&mut this.buffer[this.end..]);
+            ready!(Pin::new(&mut this.inner).poll_read(cx, &mut free))?;
+            let n = free.filled().len();
+            this.end += n;
+            this.at_eof = n == 0;
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Tap<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().inner).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().inner).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+#[path = "tap_tests.rs"]
+mod tests;

@@ -1,0 +1,11 @@
+//! The integration tests, all in one binary so that they link once. This file owns the list of modules; what they share
+//! (servers, databases, the `pgark` program) is in `support`.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test says in its output what it left out and why"
+)]
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod harness;
+mod support;
