@@ -15,7 +15,7 @@ use crate::toc::Part;
 
 /// What the catalog phase found; the owner holds locks and snapshot.
 #[derive(Debug)]
-pub struct Looked {
+pub(super) struct Looked {
     /// The transaction.
     pub owner: SnapshotOwner,
     /// The source.
@@ -27,7 +27,7 @@ pub struct Looked {
 }
 
 /// Reads the catalog until a whole reading was undisturbed.
-pub async fn look(
+pub(super) async fn look(
     settings: &ConnSettings,
     mut session: Session,
     search_path: Vec<String>,
@@ -45,7 +45,14 @@ pub async fn look(
         let choose = |listing: &_| options.selection.choose(listing);
         let (owner, locked) = lock_tables(session, request, progress, &choose).await?;
         match read_once(settings, &owner, &locked, &facts, options).await? {
-            Reading::Undisturbed(toc) => return Ok(Looked { owner, facts, toc: *toc, locked }),
+            Reading::Undisturbed(toc) => {
+                return Ok(Looked {
+                    owner,
+                    facts,
+                    toc: *toc,
+                    locked,
+                });
+            }
             Reading::Disturbed(by) => {
                 progress.event(Event::Warning(format!("{by}; reading the catalog again")));
                 disturbed_by = by;
@@ -78,8 +85,12 @@ async fn read_once(
         Err(error) => {
             // A deparse function that meets a dropped object fails, and the transaction with it: only a changed catalog is
             // a reason to try again.
-            let aborted = matches!(error.sqlstate(), Some("XX000" | "42P01" | "42704" | "42883" | "2BP01"));
-            let vanished = matches!(&error, Error::Failed { problem, .. } if problem.starts_with("vanished"));
+            let aborted = matches!(
+                error.sqlstate(),
+                Some("XX000" | "42P01" | "42704" | "42883" | "2BP01")
+            );
+            let vanished =
+                matches!(&error, Error::Failed { problem, .. } if problem.starts_with("vanished"));
             if aborted || vanished {
                 return Ok(Reading::Disturbed(describe(&error)));
             }
@@ -100,7 +111,9 @@ async fn read_once(
                 1 => String::new(),
                 n => format!(" and {} more", n - 1),
             };
-            Ok(Reading::Disturbed(format!("{name}{others} changed while the catalog was read")))
+            Ok(Reading::Disturbed(format!(
+                "{name}{others} changed while the catalog was read"
+            )))
         }
     }
 }
@@ -120,7 +133,10 @@ fn build(
     options: &DumpOptions,
 ) -> Result<Toc> {
     let selection = &options.selection;
-    let cx = RenderCx { catalog, server: session.version() };
+    let cx = RenderCx {
+        catalog,
+        server: session.version(),
+    };
     let sections = Sections {
         without_definitions: selection.data_only,
         without_tablespaces: selection.no_tablespaces,
@@ -131,7 +147,11 @@ fn build(
         (Some(data), _) => wanted.rows.contains(&data.relation),
         // A sequence's value is data, unless its rows of use are left out with its table.
         (None, Aspect::SequenceValue) => {
-            let parts = wanted.relations.get(&draft.key.id.oid).copied().unwrap_or_default();
+            let parts = wanted
+                .relations
+                .get(&draft.key.id.oid)
+                .copied()
+                .unwrap_or_default();
             !selection.schema_only && (parts.has(Part::Data) || parts.is_empty())
         }
         _ => true,
@@ -140,7 +160,10 @@ fn build(
 }
 
 fn name_of(id: CatalogId, catalog: &Catalog, session: &Session) -> String {
-    let cx = RenderCx { catalog, server: session.version() };
+    let cx = RenderCx {
+        catalog,
+        server: session.version(),
+    };
     match catalog.get(id) {
         Some(object) => {
             let ddl = object.ddl();
@@ -148,7 +171,10 @@ fn name_of(id: CatalogId, catalog: &Catalog, session: &Session) -> String {
         }
         None => match catalog.core.relations.get(&id.oid) {
             Some(row) => format!("relation {}", crate::toc::printable(&row.name)),
-            None => format!("an object they depend on (catalog {}, OID {})", id.class, id.oid),
+            None => format!(
+                "an object they depend on (catalog {}, OID {})",
+                id.class, id.oid
+            ),
         },
     }
 }

@@ -9,7 +9,7 @@ use crate::sql::{Sql, sql};
 const OBJECTS_PER_RANGE: u32 = 2000;
 
 /// The columns of the rows.
-pub const COLUMNS: [&str; 3] = ["loid", "offset", "data"];
+pub(super) const COLUMNS: [&str; 3] = ["loid", "offset", "data"];
 
 catalog_row! {
     /// Every 2000th number.
@@ -29,26 +29,35 @@ catalog_row! {
 }
 
 /// Where ranges begin, and whether the pages may be read.
-pub async fn ranges(session: &Session) -> Result<(Vec<Oid>, bool)> {
+pub(super) async fn ranges(session: &Session) -> Result<(Vec<Oid>, bool)> {
     const { assert!(OBJECTS_PER_RANGE == 2000, "the query names it") };
     let what = "large objects";
     let version = session.version();
     let reading = || Error::sql(what, "reading the list");
-    let rows = session.query(what, &RangeStart::query(version), &[]).await?;
-    let starts: Result<Vec<RangeStart>> =
-        rows.iter().map(|row| RangeStart::from_row(row).map_err(reading())).collect();
-    let rows = session.query(what, &PagesReadable::query(version), &[]).await?;
+    let rows = session
+        .query(what, &RangeStart::query(version), &[])
+        .await?;
+    let starts: Result<Vec<RangeStart>> = rows
+        .iter()
+        .map(|row| RangeStart::from_row(row).map_err(reading()))
+        .collect();
+    let rows = session
+        .query(what, &PagesReadable::query(version), &[])
+        .await?;
     let readable = match rows.first() {
         Some(row) => PagesReadable::from_row(row).map_err(reading())?.readable,
         None => false,
     };
-    Ok((starts?.into_iter().map(|start| start.oid).collect(), readable))
+    Ok((
+        starts?.into_iter().map(|start| start.oid).collect(),
+        readable,
+    ))
 }
 
 /// Reads the objects of a range in order.
 ///
 /// Pages keep holes as holes. Without the right to read pages, `lo_get` gives 256 KiB at a time until an object ends.
-pub fn copy_statement((from, to): (Oid, Option<Oid>), pages_readable: bool) -> Sql {
+pub(super) fn copy_statement((from, to): (Oid, Option<Oid>), pages_readable: bool) -> Sql {
     let upper = |column: &'static str| to.map(|to| sql![" AND ", column, " < ", to]);
     if pages_readable {
         return sql![
@@ -77,7 +86,14 @@ mod tests {
     #[test]
     fn a_range_is_half_open() {
         let text = copy_statement((5, Some(9)), true).text();
-        assert!(text.contains("WHERE loid >= 5 AND loid < 9 ORDER BY"), "{text}");
-        assert!(copy_statement((5, None), false).text().contains("WHERE m.oid >= 5 UNION ALL"));
+        assert!(
+            text.contains("WHERE loid >= 5 AND loid < 9 ORDER BY"),
+            "{text}"
+        );
+        assert!(
+            copy_statement((5, None), false)
+                .text()
+                .contains("WHERE m.oid >= 5 UNION ALL")
+        );
     }
 }

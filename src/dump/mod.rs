@@ -36,7 +36,7 @@ use crate::archive::repository::{GroupFilter, Repository};
 use crate::error::{Error, Result};
 use crate::kinds::row::{CatalogRow, Oid};
 use crate::pg::pin::{ClientEncoding, DumpPins, pin_dump_session};
-use crate::pg::{ConnSettings, Session, SnapshotId, SnapshotReader, connect};
+use crate::pg::{ConnSettings, ServerVersion, Session, SnapshotId, SnapshotReader, connect};
 use crate::progress::{Event, Progress};
 
 /// Plain chunk buffers per worker: one being filled, one in waiting, one being compressed.
@@ -140,7 +140,11 @@ pub async fn dump(
     progress: Arc<dyn Progress>,
 ) -> Result<DumpReport> {
     let started = Instant::now();
-    progress.event(Event::Phase { name: "catalog", bytes: 0, tasks: 0 });
+    progress.event(Event::Phase {
+        name: "catalog",
+        bytes: 0,
+        tasks: 0,
+    });
     let (session, search_path) = open_coordinator(source, options).await?;
     let created = Timestamp::now();
     let mut looked = look(source, session, search_path, options, progress.as_ref()).await?;
@@ -161,7 +165,11 @@ pub async fn dump(
     let _ = ranges;
     let plan = plan.0;
     let n_jobs = plan.jobs.len() as u64;
-    progress.event(Event::Phase { name: "data", bytes: plan.n_bytes, tasks: n_jobs });
+    progress.event(Event::Phase {
+        name: "data",
+        bytes: plan.n_bytes,
+        tasks: n_jobs,
+    });
     let snapshot = looked.owner.export().await?;
     let n_workers = options.jobs.clamp(1, plan.jobs.len().max(1));
     let readers = open_readers(source, &looked, &snapshot, n_workers, options).await?;
@@ -169,35 +177,61 @@ pub async fn dump(
     let chunk_bytes = usize::try_from(settings.bytes_max).expect("a chunk fits in memory");
     let pool = BufferPool::new(BUFFERS_PER_JOB * n_workers + 1, chunk_bytes);
     let chunks = repository.chunks(options.level);
-    let mut reading =
-        Reading::new(plan, chunks.clone(), settings, pool, Arc::clone(&progress));
+    let mut reading = Reading::new(plan, chunks.clone(), settings, pool, Arc::clone(&progress));
     reading.pages_readable = pages_readable;
     let tables = reading.plan.tables.clone();
     let large_objects = reading.plan.large_objects;
     let read = reading.run(coordinator, readers).await?;
-    progress.event(Event::Phase { name: "archive", bytes: 0, tasks: 0 });
+    progress.event(Event::Phase {
+        name: "archive",
+        bytes: 0,
+        tasks: 0,
+    });
     let sequences: Vec<Oid> = looked.toc.sequences.iter().map(|(_, oid)| *oid).collect();
     let values = values::read(coordinator, &sequences).await?;
     looked.facts.source.finished = Timestamp::now();
-    let wanted = options.name.clone().unwrap_or_else(|| ArchiveName::of(&group.database, created));
+    let wanted = options
+        .name
+        .clone()
+        .unwrap_or_else(|| ArchiveName::of_dump(&group.database, created));
     let name = match &options.name {
         Some(name) => name.clone(),
         None => repository.free_name(&wanted).await?,
     };
-    let place = ArchivePlace { repository, chunks: &chunks, settings, lease: &lease, name, created, group };
+    let place = ArchivePlace {
+        repository,
+        chunks: &chunks,
+        settings,
+        lease: &lease,
+        name,
+        created,
+        group,
+    };
     let written = write(place, looked, tables, large_objects, read, values, options).await?;
     lease.release().await?;
     let removed = match options.keep_last {
         Some(keep) => rotate(repository, written.manifest(), keep).await?,
         None => Vec::new(),
     };
-    Ok(writing::report(&written, repository, removed, started.elapsed()))
+    Ok(writing::report(
+        &written,
+        repository,
+        removed,
+        started.elapsed(),
+    ))
 }
 
 /// Plans a dump without reading rows.
 pub async fn plan(source: &ConnSettings, options: &DumpOptions) -> Result<Vec<PlannedTable>> {
     let (session, search_path) = open_coordinator(source, options).await?;
-    let looked = look(source, session, search_path, options, &crate::progress::Silent).await?;
+    let looked = look(
+        source,
+        session,
+        search_path,
+        options,
+        &crate::progress::Silent,
+    )
+    .await?;
     let (plan, _) = plan_data(&looked, looked.owner.session(), &HashMap::new()).await?;
     let mut tables: Vec<PlannedTable> = plan.tables.iter().map(planned).collect();
     tables.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.table.cmp(&b.table)));
@@ -211,7 +245,13 @@ fn planned(table: &plan::TablePlan) -> PlannedTable {
         Method::Whole(reason) => ("whole", Some(reason)),
     };
     let (name, segments) = (table.name.clone(), table.cells.len().max(1));
-    PlannedTable { table: name, method, segments, bytes: table.size.n_bytes(), reason }
+    PlannedTable {
+        table: name,
+        method,
+        segments,
+        bytes: table.size.n_bytes(),
+        reason,
+    }
 }
 
 async fn open_coordinator(
@@ -221,10 +261,14 @@ async fn open_coordinator(
     let session = connect(source, "dump").await?;
     crate::pg::pooler::require_own_backend(&session, source).await?;
     let search_path = source::search_path(&session).await?;
-    session.pin(&pin_dump_session(session.version(), &DumpPins::default())).await?;
+    session
+        .pin(&pin_dump_session(session.version(), &DumpPins::default()))
+        .await?;
     if let Some(wait) = options.lock_wait {
         let set = format!("SET lock_timeout = {}", wait.as_millis());
-        session.batch("the session", "SET lock_timeout", &set).await?;
+        session
+            .batch("the session", "SET lock_timeout", &set)
+            .await?;
     }
     Ok((session, search_path))
 }
@@ -237,7 +281,10 @@ async fn open_readers(
     options: &DumpOptions,
 ) -> Result<Vec<SnapshotReader>> {
     let version = looked.owner.session().version();
-    let pins = DumpPins { encoding: ClientEncoding::Server, ..DumpPins::default() };
+    let pins = DumpPins {
+        encoding: ClientEncoding::Server,
+        ..DumpPins::default()
+    };
     let open = async || {
         let session = connect(source, "dump worker").await?;
         session.pin(&pin_dump_session(version, &pins)).await?;
@@ -250,8 +297,21 @@ async fn open_readers(
     futures::future::try_join_all((0..n_workers).map(|_| open())).await
 }
 
+/// A connection of its own, outside the snapshot, for a fresh look.
+async fn open_fresh(settings: &ConnSettings, version: ServerVersion) -> Result<Session> {
+    let session = connect(settings, "dump check").await?;
+    session
+        .pin(&pin_dump_session(version, &DumpPins::default()))
+        .await?;
+    Ok(session)
+}
+
 fn group_of(looked: &Looked, options: &DumpOptions) -> Group {
-    let scope = if options.selection.is_full() { Scope::Full } else { Scope::Partial };
+    let scope = if options.selection.is_full() {
+        Scope::Full
+    } else {
+        Scope::Partial
+    };
     Group {
         system_identifier: looked.facts.source.system_identifier.clone(),
         database: looked.facts.database.name.clone(),
@@ -283,19 +343,24 @@ async fn previous(repository: &Repository, group: &Group) -> Result<Before> {
         }
         Err(error) => return Err(error),
     };
-    let (Ok(entries), Ok(indexes)) = (archive.entries().await, archive.table_indexes().await) else {
+    let (Ok(entries), Ok(indexes)) = (archive.entries().await, archive.table_indexes().await)
+    else {
         return Ok(Before::default());
     };
     let mut cells = HashMap::new();
     for index in indexes {
         let entry = entries.get(index.entry.0 as usize);
-        let Some(crate::toc::DataOf::Table { target, .. }) = entry.and_then(|entry| entry.data.as_ref())
+        let Some(crate::toc::DataOf::Table { target, .. }) =
+            entry.and_then(|entry| entry.data.as_ref())
         else {
             continue;
         };
         cells.extend(index.cell_blocks.map(|blocks| (target.text(), blocks)));
     }
-    Ok(Before { archive: Some(archive.manifest().name.clone()), cells })
+    Ok(Before {
+        archive: Some(archive.manifest().name.clone()),
+        cells,
+    })
 }
 
 async fn plan_data(
@@ -304,20 +369,34 @@ async fn plan_data(
     cells_before: &HashMap<String, u32>,
 ) -> Result<(DataPlan, (Vec<Oid>, bool))> {
     let what = "table sizes";
-    let oids: Vec<Oid> =
-        looked.toc.data.iter().map(|(_, data)| data.relation).filter(|oid| *oid != 0).collect();
+    let oids: Vec<Oid> = looked
+        .toc
+        .data
+        .iter()
+        .map(|(_, data)| data.relation)
+        .filter(|oid| *oid != 0)
+        .collect();
     let param: &(dyn ToSql + Sync) = &oids;
     let query = SizeRow::query(session.version());
-    let rows = session.query(what, &query, &[(param, Type::OID_ARRAY)]).await?;
+    let rows = session
+        .query(what, &query, &[(param, Type::OID_ARRAY)])
+        .await?;
     let mut sizes = HashMap::new();
     for row in &rows {
         let row = SizeRow::from_row(row).map_err(Error::sql(what, "reading their rows"))?;
         sizes.insert(row.oid, row);
     }
     let (lo_starts, pages_readable) = large_objects::ranges(session).await?;
-    let inputs =
-        PlanInputs { server: session.version(), sizes: &sizes, cells_before, lo_starts: &lo_starts };
-    Ok((plan::plan(&looked.toc.data, inputs), (lo_starts, pages_readable)))
+    let inputs = PlanInputs {
+        server: session.version(),
+        sizes: &sizes,
+        cells_before,
+        lo_starts: &lo_starts,
+    };
+    Ok((
+        plan::plan(&looked.toc.data, inputs),
+        (lo_starts, pages_readable),
+    ))
 }
 
 /// Removes the group's older archives, keeping `keep`, this one included. Only after its own success.
@@ -333,8 +412,12 @@ async fn rotate(
         .map(|listed| &listed.name)
         .collect();
     let n_gone = same.len().saturating_sub(keep.max(1));
-    let gone: Vec<ArchiveName> =
-        same.into_iter().filter(|name| **name != newest.name).take(n_gone).cloned().collect();
+    let gone: Vec<ArchiveName> = same
+        .into_iter()
+        .filter(|name| **name != newest.name)
+        .take(n_gone)
+        .cloned()
+        .collect();
     for name in &gone {
         let why = format!("rotated after {}: the newest {keep} are kept", newest.name);
         repository.remove(name, &why).await?;

@@ -11,7 +11,7 @@ use crate::toc::{DataOf, EntryId, printable};
 
 catalog_row! {
     /// How large the tables asked for (`$1`) are now. Sizes ignore the snapshot; they only steer the plan.
-    pub struct SizeRow from
+    pub(super) struct SizeRow from
         "pg_catalog.pg_class c JOIN unnest($1::pg_catalog.oid[]) AS wanted(oid) ON wanted.oid = c.oid \
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam" {
@@ -35,7 +35,7 @@ catalog_row! {
 
 /// One table to read.
 #[derive(Debug, Clone)]
-pub struct TablePlan {
+pub(super) struct TablePlan {
     /// The entry whose rows these are.
     pub entry: EntryId,
     /// Its OID.
@@ -60,7 +60,7 @@ pub struct TablePlan {
 
 /// One piece of work for a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Job {
+pub(super) enum Job {
     /// One cell of a table.
     Cell {
         /// The table's place in [`DataPlan::tables`].
@@ -89,7 +89,7 @@ pub enum Job {
 
 /// Everything that is read.
 #[derive(Debug, Default)]
-pub struct DataPlan {
+pub(super) struct DataPlan {
     /// The tables, in TOC order.
     pub tables: Vec<TablePlan>,
     /// The entry of the large objects.
@@ -102,7 +102,7 @@ pub struct DataPlan {
 
 /// What a table's plan begins from.
 #[derive(Debug, Clone, Copy)]
-pub struct PlanInputs<'a> {
+pub(super) struct PlanInputs<'a> {
     /// The source server.
     pub server: ServerVersion,
     /// Sizes by OID.
@@ -114,7 +114,7 @@ pub struct PlanInputs<'a> {
 }
 
 /// Plans the reading.
-pub fn plan(data: &[(EntryId, DraftData)], inputs: PlanInputs<'_>) -> DataPlan {
+pub(super) fn plan(data: &[(EntryId, DraftData)], inputs: PlanInputs<'_>) -> DataPlan {
     let mut plan = DataPlan::default();
     for (entry, data) in data {
         match &data.of {
@@ -127,10 +127,15 @@ pub fn plan(data: &[(EntryId, DraftData)], inputs: PlanInputs<'_>) -> DataPlan {
     plan.jobs = sized.into_iter().flat_map(|(_, jobs)| jobs).collect();
     if plan.large_objects.is_some() {
         let starts = inputs.lo_starts;
-        plan.jobs.extend(starts.iter().enumerate().map(|(range, start)| Job::LargeObjects {
-            range,
-            loids: (*start, starts.get(range + 1).copied()),
-        }));
+        plan.jobs.extend(
+            starts
+                .iter()
+                .enumerate()
+                .map(|(range, start)| Job::LargeObjects {
+                    range,
+                    loids: (*start, starts.get(range + 1).copied()),
+                }),
+        );
     }
     plan.jobs.extend(small);
     plan.n_bytes = plan.tables.iter().map(|table| table.size.n_bytes()).sum();
@@ -194,17 +199,22 @@ fn jobs_of(tables: &[TablePlan]) -> (Vec<(u64, Vec<Job>)>, Vec<Job>) {
         .iter()
         .map(|i| {
             let table = &tables[*i];
-            (xxhash_rust::xxh3::xxh3_64(table.name.as_bytes()), table.size.n_bytes())
+            (
+                xxhash_rust::xxh3::xxh3_64(table.name.as_bytes()),
+                table.size.n_bytes(),
+            )
         })
         .collect();
     let packs = split::packs(&keys);
-    let pack = |members: Vec<usize>| Job::Pack { tables: members.iter().map(|i| small[*i]).collect() };
+    let pack = |members: Vec<usize>| Job::Pack {
+        tables: members.iter().map(|i| small[*i]).collect(),
+    };
     (large, packs.into_iter().map(pack).collect())
 }
 
 impl TablePlan {
     /// The statement that reads a cell, or the whole table.
-    pub fn copy_statement(&self, cell: Option<usize>, binary: bool) -> Sql {
+    pub(super) fn copy_statement(&self, cell: Option<usize>, binary: bool) -> Sql {
         let columns = Sql::list(self.columns.iter().map(|name| Ident::new(&**name)));
         let format = if binary { " (FORMAT binary)" } else { "" };
         let range = cell.map(|cell| range_condition(self.cells[cell]));
@@ -213,11 +223,19 @@ impl TablePlan {
             return sql!["COPY ", &self.target, list, " TO STDOUT", format];
         }
         let from = sql!["SELECT ", columns, " FROM ONLY ", &self.target];
-        sql!["COPY (", from, range, " ", &self.condition, ") TO STDOUT", format]
+        sql![
+            "COPY (",
+            from,
+            range,
+            " ",
+            &self.condition,
+            ") TO STDOUT",
+            format
+        ]
     }
 
     /// What a job reads, for messages.
-    pub fn step(&self, cell: Option<usize>) -> String {
+    pub(super) fn step(&self, cell: Option<usize>) -> String {
         match cell.map(|cell| self.cells[cell]) {
             Some((from, Some(to))) => format!("COPY OUT of blocks {from}..{to}"),
             Some((from, None)) => format!("COPY OUT of blocks {from}.."),
@@ -265,14 +283,24 @@ mod tests {
     }
 
     fn planned() -> DataPlan {
-        let sizes = [size(1, "small", 0), size(2, "middle", 10), size(3, "large", 300), size(4, "also", 0)];
+        let sizes = [
+            size(1, "small", 0),
+            size(2, "middle", 10),
+            size(3, "large", 300),
+            size(4, "also", 0),
+        ];
         let sizes: HashMap<Oid, SizeRow> = sizes.into_iter().map(|row| (row.oid, row)).collect();
-        let tables: Vec<(EntryId, DraftData)> = [(1, "small"), (2, "middle"), (3, "large"), (4, "also")]
-            .iter()
-            .map(|(oid, name)| (EntryId(oid * 10), data(*oid, name)))
-            .collect();
-        let inputs =
-            PlanInputs { server: V18, sizes: &sizes, cells_before: &HashMap::new(), lo_starts: &[] };
+        let tables: Vec<(EntryId, DraftData)> =
+            [(1, "small"), (2, "middle"), (3, "large"), (4, "also")]
+                .iter()
+                .map(|(oid, name)| (EntryId(oid * 10), data(*oid, name)))
+                .collect();
+        let inputs = PlanInputs {
+            server: V18,
+            sizes: &sizes,
+            cells_before: &HashMap::new(),
+            lo_starts: &[],
+        };
         plan(&tables, inputs)
     }
 
@@ -282,7 +310,9 @@ mod tests {
         assert_eq!(plan.jobs.len(), 5 + 1 + 1);
         assert_eq!(plan.jobs[0], Job::Cell { table: 2, cell: 0 });
         assert_eq!(plan.jobs[5], Job::Whole { table: 1 });
-        let Job::Pack { tables } = &plan.jobs[6] else { panic!("a pack comes last") };
+        let Job::Pack { tables } = &plan.jobs[6] else {
+            panic!("a pack comes last")
+        };
         assert_eq!(tables, &[3, 0], "in name order");
     }
 
@@ -294,10 +324,24 @@ mod tests {
             large.copy_statement(Some(0), false).text(),
             r#"COPY (SELECT "a", "B b" FROM ONLY "s"."large" WHERE ctid >= '(0,0)' AND ctid < '(8192,0)' ) TO STDOUT"#
         );
-        assert!(large.copy_statement(Some(4), true).text().contains("ctid >= '(32768,0)' ) TO STDOUT (FORMAT binary)"));
+        assert!(
+            large
+                .copy_statement(Some(4), true)
+                .text()
+                .contains("ctid >= '(32768,0)' ) TO STDOUT (FORMAT binary)")
+        );
         let small = &plan.tables[0];
-        assert_eq!(small.copy_statement(None, false).text(), r#"COPY "s"."small" ("a", "B b") TO STDOUT"#);
-        let nothing = TablePlan { columns: Vec::new(), ..small.clone() };
-        assert_eq!(nothing.copy_statement(None, false).text(), r#"COPY "s"."small" TO STDOUT"#);
+        assert_eq!(
+            small.copy_statement(None, false).text(),
+            r#"COPY "s"."small" ("a", "B b") TO STDOUT"#
+        );
+        let nothing = TablePlan {
+            columns: Vec::new(),
+            ..small.clone()
+        };
+        assert_eq!(
+            nothing.copy_statement(None, false).text(),
+            r#"COPY "s"."small" TO STDOUT"#
+        );
     }
 }

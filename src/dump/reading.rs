@@ -28,7 +28,7 @@ const STORING_AT_ONCE: usize = 2;
 
 /// The rows of one cell, one whole table, or one range of large objects.
 #[derive(Debug)]
-pub struct SegmentRead {
+pub(super) struct SegmentRead {
     /// The table's place in the plan; `None` for large objects.
     pub table: Option<usize>,
     /// The cell, or the range of large objects.
@@ -45,7 +45,7 @@ pub struct SegmentRead {
 
 /// What came of the reading.
 #[derive(Debug, Default)]
-pub struct Read {
+pub(super) struct Read {
     /// Every segment, in no order.
     pub segments: Vec<SegmentRead>,
     /// Stored bytes of each chunk, and whether it was new to the store.
@@ -54,7 +54,7 @@ pub struct Read {
 
 /// What the workers share.
 #[derive(Debug)]
-pub struct Reading {
+pub(super) struct Reading {
     /// The plan.
     pub plan: DataPlan,
     /// Where chunks go.
@@ -77,7 +77,7 @@ type Storing = JoinHandle<Result<Pieces>>;
 
 impl Reading {
     /// Begins with every job of the plan in the queue.
-    pub fn new(
+    pub(super) fn new(
         plan: DataPlan,
         chunks: ChunkStore,
         settings: ChunkSettings,
@@ -100,10 +100,13 @@ impl Reading {
     }
 
     /// Reads everything. The first error ends it: the other workers are stopped and their statements cancelled.
-    pub async fn run(self, coordinator: &Session, readers: Vec<SnapshotReader>) -> Result<Read> {
+    pub(super) async fn run(self, coordinator: &Session, readers: Vec<SnapshotReader>) -> Result<Read> {
         let shared = Arc::new(self);
         let (refused, to_coordinator) = mpsc::unbounded_channel();
-        let cancellers: Vec<_> = readers.iter().map(|reader| reader.session().canceller()).collect();
+        let cancellers: Vec<_> = readers
+            .iter()
+            .map(|reader| reader.session().canceller())
+            .collect();
         let mut workers = JoinSet::new();
         for reader in readers {
             let worker = Worker::new(Arc::clone(&shared), Some(refused.clone()));
@@ -111,8 +114,10 @@ impl Reading {
         }
         drop(refused);
         let mut own = Worker::new(Arc::clone(&shared), None);
-        let done =
-            tokio::try_join!(all_done(&mut workers), own.run_refused(coordinator, to_coordinator));
+        let done = tokio::try_join!(
+            all_done(&mut workers),
+            own.run_refused(coordinator, to_coordinator)
+        );
         if let Err(error) = done {
             workers.abort_all();
             let cancelled = cancellers.iter().map(crate::pg::Canceller::cancel);
@@ -121,15 +126,25 @@ impl Reading {
         }
         drop(own);
         let shared = Arc::into_inner(shared).expect("all workers have ended");
-        Ok(shared.read.into_inner().unwrap_or_else(PoisonError::into_inner))
+        Ok(shared
+            .read
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner))
     }
 
     fn next_job(&self) -> Option<Job> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        self.queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front()
     }
 
     fn format(&self, table: usize) -> CopyFormat {
-        if self.binary[table].load(Ordering::Acquire) { CopyFormat::Binary } else { CopyFormat::Text }
+        if self.binary[table].load(Ordering::Acquire) {
+            CopyFormat::Binary
+        } else {
+            CopyFormat::Text
+        }
     }
 
     /// Puts a table back into the queue to be read in binary, once; what was read of it as text is forgotten at the end.
@@ -153,11 +168,18 @@ impl Reading {
     }
 
     fn put_back(&self, job: Job) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_front(job);
+        self.queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_front(job);
     }
 
     /// A sink with a task behind it that stores what it cuts.
-    fn open(self: &Arc<Self>, format: CopyFormat, buffer: crate::archive::buffer::Buffer) -> (RowSink, Storing) {
+    fn open(
+        self: &Arc<Self>,
+        format: CopyFormat,
+        buffer: crate::archive::buffer::Buffer,
+    ) -> (RowSink, Storing) {
         let (cuts, to_store) = mpsc::unbounded_channel();
         let chunker = Chunker::new(self.settings, format, buffer);
         let sink = RowSink::new(chunker, self.pool.clone(), cuts, Arc::clone(&self.progress));
@@ -182,23 +204,38 @@ async fn all_done(workers: &mut JoinSet<Result<()>>) -> Result<()> {
 
 /// Where a failed COPY returns to without losing the snapshot.
 async fn set_savepoint(session: &Session) -> Result<()> {
-    session.batch("a reader's transaction", "SAVEPOINT", "SAVEPOINT pgark_read").await
+    session
+        .batch(
+            "a reader's transaction",
+            "SAVEPOINT",
+            "SAVEPOINT pgark_read",
+        )
+        .await
 }
 
 async fn store_cuts(reading: Arc<Reading>, cuts: mpsc::UnboundedReceiver<Cut>) -> Result<Pieces> {
     let cuts = futures::stream::unfold(cuts, |mut cuts| async { Some((cuts.recv().await?, cuts)) });
-    let mut stored = cuts
-        .map(|cut| async {
-            let Cut { number, bytes, spans } = cut;
-            Ok::<_, Error>((number, spans, reading.chunks.put(bytes).await?))
-        })
+    let stored = cuts
+        .map(
+            |Cut {
+                 number,
+                 bytes,
+                 spans,
+             }| {
+                let chunks = reading.chunks.clone();
+                async move { Ok::<_, Error>((number, spans, chunks.put(bytes).await?)) }
+            },
+        )
         .buffer_unordered(STORING_AT_ONCE);
+    let mut stored = std::pin::pin!(stored);
     let mut pieces = Pieces::default();
     while let Some(one) = stored.next().await {
         let (number, spans, stored) = one?;
         pieces.add(number, &spans, &stored.chunk);
         if stored.new {
-            reading.progress.event(Event::Stored(stored.chunk.stored_bytes));
+            reading
+                .progress
+                .event(Event::Stored(stored.chunk.stored_bytes));
         }
         let mut read = reading.read.lock().unwrap_or_else(PoisonError::into_inner);
         let known = read.chunks.entry(stored.chunk.chunk);
@@ -225,7 +262,12 @@ struct Worker {
 
 impl Worker {
     fn new(reading: Arc<Reading>, refused: Option<mpsc::UnboundedSender<Job>>) -> Worker {
-        Worker { reading, refused, locked: HashSet::new(), unfinished: VecDeque::new() }
+        Worker {
+            reading,
+            refused,
+            locked: HashSet::new(),
+            unfinished: VecDeque::new(),
+        }
     }
 
     async fn run(mut self, reader: SnapshotReader) -> Result<()> {
@@ -292,13 +334,19 @@ impl Worker {
         let format = reading.format(table);
         let buffer = reading.pool.acquire().await;
         let (sink, storing) = reading.open(format, buffer);
-        let statement = plan.copy_statement(cell, format == CopyFormat::Binary).text();
+        let statement = plan
+            .copy_statement(cell, format == CopyFormat::Binary)
+            .text();
         let object = format!("table {}", plan.name);
-        let (sink, n_rows) = session.copy_out(&object, plan.step(cell), &statement, Box::new(sink)).await;
+        let (sink, n_rows) = session
+            .copy_out(&object, plan.step(cell), &statement, Box::new(sink))
+            .await;
         let mut sink = row_sink(sink);
         let n_rows = match n_rows {
             Ok(n_rows) => n_rows,
-            Err(error) if is_too_wide(&error) && format == CopyFormat::Text && plan.binary_works => {
+            Err(error)
+                if is_too_wide(&error) && format == CopyFormat::Text && plan.binary_works =>
+            {
                 storing.abort();
                 reading.read_in_binary(table);
                 return self.recover(session).await;
@@ -316,7 +364,10 @@ impl Worker {
             pieces: Vec::new(),
         };
         reading.progress.event(Event::Task(object));
-        self.unfinished.push_back(Unfinished { segments: vec![segment], storing });
+        self.unfinished.push_back(Unfinished {
+            segments: vec![segment],
+            storing,
+        });
         Ok(())
     }
 
@@ -329,13 +380,17 @@ impl Worker {
         let buffer = reading.pool.acquire().await;
         let (mut sink, storing) = reading.open(CopyFormat::Text, buffer);
         let mut segments = Vec::new();
-        let mut tables: VecDeque<usize> =
-            tables.into_iter().filter(|table| !refused.contains(table)).collect();
+        let mut tables: VecDeque<usize> = tables
+            .into_iter()
+            .filter(|table| !refused.contains(table))
+            .collect();
         while let Some(table) = tables.pop_front() {
             let plan = &reading.plan.tables[table];
             let statement = plan.copy_statement(None, false).text();
             let object = format!("table {}", plan.name);
-            let (back, n_rows) = session.copy_out(&object, "COPY OUT", &statement, Box::new(sink)).await;
+            let (back, n_rows) = session
+                .copy_out(&object, "COPY OUT", &statement, Box::new(sink))
+                .await;
             sink = row_sink(back);
             let n_rows = match n_rows {
                 Ok(n_rows) => n_rows,
@@ -344,7 +399,9 @@ impl Worker {
                     reading.read_in_binary(table);
                     self.recover(session).await?;
                     // The locks went with the failed statement, so the rest of the pack begins anew.
-                    reading.put_back(Job::Pack { tables: tables.into() });
+                    reading.put_back(Job::Pack {
+                        tables: tables.into(),
+                    });
                     break;
                 }
                 Err(error) => return Err(explain(error, plan, None)),
@@ -369,7 +426,13 @@ impl Worker {
     /// Makes the transaction usable again after a failed COPY; this connection's own locks are gone then.
     async fn recover(&mut self, session: &Session) -> Result<()> {
         self.locked.clear();
-        session.batch("a reader's transaction", "rolling back", "ROLLBACK TO SAVEPOINT pgark_read").await
+        session
+            .batch(
+                "a reader's transaction",
+                "rolling back",
+                "ROLLBACK TO SAVEPOINT pgark_read",
+            )
+            .await
     }
 
     async fn large_objects(
@@ -384,7 +447,9 @@ impl Worker {
         let statement = large_objects::copy_statement(loids, reading.pages_readable).text();
         let object = "large objects";
         let step = format!("COPY OUT of numbers from {}", loids.0);
-        let (sink, n_rows) = session.copy_out(object, &step, &statement, Box::new(sink)).await;
+        let (sink, n_rows) = session
+            .copy_out(object, &step, &statement, Box::new(sink))
+            .await;
         let mut sink = row_sink(sink);
         let n_rows = n_rows?;
         let end = end_of_part(&mut sink, n_rows, object, &step)?;
@@ -397,12 +462,18 @@ impl Worker {
             end,
             pieces: Vec::new(),
         };
-        self.unfinished.push_back(Unfinished { segments: vec![segment], storing });
+        self.unfinished.push_back(Unfinished {
+            segments: vec![segment],
+            storing,
+        });
         Ok(())
     }
 
     fn hand_over(&self, job: Job) -> Result<()> {
-        let to_coordinator = self.refused.as_ref().expect("the coordinator's locks are not refused");
+        let to_coordinator = self
+            .refused
+            .as_ref()
+            .expect("the coordinator's locks are not refused");
         let closed = |_| Error::failed("the dump", "its coordinator has ended", "run it again");
         to_coordinator.send(job).map_err(closed)
     }
@@ -412,8 +483,11 @@ impl Worker {
     /// `NOWAIT`, because a plain request queues behind a waiting ALTER, which waits for the coordinator, which waits for the worker:
     /// a circle that the server cannot see. A savepoint keeps a refusal from aborting the transaction.
     async fn lock(&mut self, session: &Session, tables: &[usize]) -> Result<Vec<usize>> {
-        let new: Vec<usize> =
-            tables.iter().copied().filter(|table| !self.locked.contains(table)).collect();
+        let new: Vec<usize> = tables
+            .iter()
+            .copied()
+            .filter(|table| !self.locked.contains(table))
+            .collect();
         if self.refused.is_none() || new.is_empty() {
             return Ok(Vec::new());
         }
@@ -434,8 +508,10 @@ impl Worker {
     }
 
     async fn try_lock(&self, session: &Session, tables: &[usize]) -> Result<bool> {
-        let plans: Vec<&TablePlan> =
-            tables.iter().map(|table| &self.reading.plan.tables[*table]).collect();
+        let plans: Vec<&TablePlan> = tables
+            .iter()
+            .map(|table| &self.reading.plan.tables[*table])
+            .collect();
         let object = match plans.as_slice() {
             [one] => format!("table {}", one.name),
             many => format!("{} tables", many.len()),
@@ -443,7 +519,11 @@ impl Worker {
         let names = Sql::list(plans.iter().map(|plan| sql!["ONLY ", &plan.target]));
         let identities = Sql::list(plans.iter().map(|plan| {
             let name = plan.target.text();
-            sql!["pg_catalog.to_regclass(", Literal(&name), ")::pg_catalog.oid"]
+            sql![
+                "pg_catalog.to_regclass(",
+                Literal(&name),
+                ")::pg_catalog.oid"
+            ]
         }));
         let statement = sql![
             "SAVEPOINT pgark; LOCK TABLE ",
@@ -456,7 +536,9 @@ impl Worker {
         match session.simple(&object, step, &statement.text()).await {
             Ok(messages) => same_tables(&messages, &plans).map(|()| true),
             Err(error) if error.sqlstate() == Some("55P03") => {
-                session.batch(&object, step, "ROLLBACK TO SAVEPOINT pgark").await?;
+                session
+                    .batch(&object, step, "ROLLBACK TO SAVEPOINT pgark")
+                    .await?;
                 Ok(false)
             }
             Err(error) => Err(error),
@@ -473,7 +555,9 @@ impl Worker {
              WHERE d.datname = pg_catalog.current_database())"
         ];
         let object = format!("table {}", plan.name);
-        let found = session.simple(&object, "looking who waits", &statement.text()).await?;
+        let found = session
+            .simple(&object, "looking who waits", &statement.text())
+            .await?;
         let waiting: Vec<String> = found
             .iter()
             .filter_map(|message| match message {
@@ -486,7 +570,11 @@ impl Worker {
             .collect();
         self.reading.progress.event(Event::Warning(format!(
             "{object}: {} waits for its lock, so it is read on the dump's first connection",
-            if waiting.is_empty() { "another session".to_owned() } else { waiting.join(", ") }
+            if waiting.is_empty() {
+                "another session".to_owned()
+            } else {
+                waiting.join(", ")
+            }
         )));
         Ok(())
     }
@@ -501,7 +589,11 @@ fn same_tables(messages: &[SimpleQueryMessage], plans: &[&TablePlan]) -> Result<
             _ => None,
         })
         .collect();
-    match plans.iter().zip(&found).find(|(plan, found)| **found != Some(plan.relation)) {
+    match plans
+        .iter()
+        .zip(&found)
+        .find(|(plan, found)| **found != Some(plan.relation))
+    {
         None => Ok(()),
         Some((plan, _)) => Err(Error::failed(
             format!("table {}", plan.name),
@@ -512,21 +604,41 @@ fn same_tables(messages: &[SimpleQueryMessage], plans: &[&TablePlan]) -> Result<
 }
 
 fn row_sink(sink: Box<dyn crate::pg::CopySink>) -> RowSink {
-    *sink.into_any().downcast::<RowSink>().expect("the sink that was given")
+    *sink
+        .into_any()
+        .downcast::<RowSink>()
+        .expect("the sink that was given")
 }
 
-fn counted(sink: &mut RowSink, n_rows: u64, plan: &TablePlan, cell: Option<usize>) -> Result<PartEnd> {
-    end_of_part(sink, n_rows, &format!("table {}", plan.name), &plan.step(cell))
+fn counted(
+    sink: &mut RowSink,
+    n_rows: u64,
+    plan: &TablePlan,
+    cell: Option<usize>,
+) -> Result<PartEnd> {
+    end_of_part(
+        sink,
+        n_rows,
+        &format!("table {}", plan.name),
+        &plan.step(cell),
+    )
 }
 
 /// Ends the part and compares the rows that were counted with the server's command tag.
 fn end_of_part(sink: &mut RowSink, n_rows: u64, object: &str, step: &str) -> Result<PartEnd> {
-    let broken = |problem: String| Error::failed(object, format!("{step}: {problem}"), "run the dump again");
-    let end = sink.chunker().mark().map_err(|problem| broken(problem.to_owned()))?;
+    let broken =
+        |problem: String| Error::failed(object, format!("{step}: {problem}"), "run the dump again");
+    let end = sink
+        .chunker()
+        .mark()
+        .map_err(|problem| broken(problem.to_owned()))?;
     if end.fingerprint.n_rows() == n_rows {
         return Ok(end);
     }
-    Err(broken(format!("{} rows arrived, but the server sent {n_rows}", end.fingerprint.n_rows())))
+    Err(broken(format!(
+        "{} rows arrived, but the server sent {n_rows}",
+        end.fingerprint.n_rows()
+    )))
 }
 
 /// COPY text doubles bytea: a row can pass the server's limit of 1 GB (seen on 15: XX000 and 54000).
@@ -534,7 +646,10 @@ fn is_too_wide(error: &Error) -> bool {
     match error {
         Error::Sql { source, .. } => source.as_db_error().is_some_and(|db| {
             db.code().code() == "54000"
-                || (db.code().code() == "XX000" && db.message().starts_with("invalid memory alloc request size"))
+                || (db.code().code() == "XX000"
+                    && db
+                        .message()
+                        .starts_with("invalid memory alloc request size"))
         }),
         _ => false,
     }

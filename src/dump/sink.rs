@@ -14,7 +14,7 @@ use crate::pg::CopySink;
 use crate::progress::{Event, Progress};
 
 /// A chunker behind the tap.
-pub struct RowSink {
+pub(super) struct RowSink {
     chunker: Chunker,
     pool: BufferPool,
     /// The buffer for the next chunk; the socket is not read without one.
@@ -29,13 +29,15 @@ pub struct RowSink {
 
 impl std::fmt::Debug for RowSink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RowSink").field("chunker", &self.chunker).finish_non_exhaustive()
+        f.debug_struct("RowSink")
+            .field("chunker", &self.chunker)
+            .finish_non_exhaustive()
     }
 }
 
 impl RowSink {
     /// A sink that gives its chunks to `cuts`.
-    pub fn new(
+    pub(super) fn new(
         chunker: Chunker,
         pool: BufferPool,
         cuts: mpsc::UnboundedSender<Cut>,
@@ -54,14 +56,19 @@ impl RowSink {
     }
 
     /// The chunker, between two COPYs.
-    pub fn chunker(&mut self) -> &mut Chunker {
+    pub(super) fn chunker(&mut self) -> &mut Chunker {
         &mut self.chunker
     }
 
     /// Gives the rest away, and lets go of the receiver.
-    pub fn finish(mut self) {
+    pub(super) fn finish(mut self) {
         self.report();
-        let RowSink { mut chunker, cuts, spare, .. } = self;
+        let RowSink {
+            mut chunker,
+            cuts,
+            spare,
+            ..
+        } = self;
         chunker.cut();
         if let Some(cut) = chunker.take_chunk(spare.unwrap_or_else(|| Buffer::from(Vec::new()))) {
             // Without a receiver the run has failed already, and says so itself.
@@ -80,8 +87,10 @@ impl RowSink {
 
     fn report(&mut self) {
         if self.n_bytes > 0 {
-            self.progress.event(Event::Bytes(std::mem::take(&mut self.n_bytes)));
-            self.progress.event(Event::Rows(std::mem::take(&mut self.n_rows)));
+            self.progress
+                .event(Event::Bytes(std::mem::take(&mut self.n_bytes)));
+            self.progress
+                .event(Event::Rows(std::mem::take(&mut self.n_rows)));
         }
     }
 }

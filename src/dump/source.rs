@@ -49,7 +49,7 @@ catalog_row! {
 
 /// The database as kinds know it, and as the manifest describes it.
 #[derive(Debug, Clone)]
-pub struct SourceFacts {
+pub(super) struct SourceFacts {
     /// For the loader.
     pub database: DatabaseFacts,
     /// For the manifest; times are filled in by the dump.
@@ -59,10 +59,14 @@ pub struct SourceFacts {
 }
 
 /// The schemas of the user's search path. Must be asked before the session is pinned, which empties it.
-pub async fn search_path(session: &Session) -> Result<Vec<String>> {
+pub(super) async fn search_path(session: &Session) -> Result<Vec<String>> {
     let what = "the search path";
     let rows = session
-        .query(what, "SELECT pg_catalog.current_schemas(false)::pg_catalog.text[]", &[])
+        .query(
+            what,
+            "SELECT pg_catalog.current_schemas(false)::pg_catalog.text[]",
+            &[],
+        )
         .await?;
     let path: Option<Vec<String>> = match rows.first() {
         Some(row) => Some(row.try_get(0).map_err(Error::sql(what, "reading it"))?),
@@ -72,13 +76,21 @@ pub async fn search_path(session: &Session) -> Result<Vec<String>> {
 }
 
 /// Reads the facts.
-pub async fn read(session: &Session, search_path: Vec<String>) -> Result<SourceFacts> {
+pub(super) async fn read(session: &Session, search_path: Vec<String>) -> Result<SourceFacts> {
     let what = "the database's facts";
-    let rows = session.query(what, &SourceRow::query(session.version()), &[]).await?;
-    let row = rows.first().ok_or_else(|| Error::failed(what, "the database has vanished", ""))?;
+    let rows = session
+        .query(what, &SourceRow::query(session.version()), &[])
+        .await?;
+    let row = rows
+        .first()
+        .ok_or_else(|| Error::failed(what, "the database has vanished", ""))?;
     let row = SourceRow::from_row(row).map_err(Error::sql(what, "reading them"))?;
     let mut locale = BTreeMap::from([("provider".to_owned(), row.provider)]);
-    let others = [("collate", row.collate), ("ctype", row.ctype), ("locale", row.locale)];
+    let others = [
+        ("collate", row.collate),
+        ("ctype", row.ctype),
+        ("locale", row.locale),
+    ];
     for (key, value) in others {
         locale.extend(value.map(|value| (key.to_owned(), value)));
     }
@@ -94,15 +106,27 @@ pub async fn read(session: &Session, search_path: Vec<String>) -> Result<SourceF
         started: now,
         finished: now,
     };
-    let database =
-        DatabaseFacts { name: row.name, user: row.user, superuser: row.superuser, standby: row.standby };
-    Ok(SourceFacts { database, source, search_path })
+    let database = DatabaseFacts {
+        name: row.name,
+        user: row.user,
+        superuser: row.superuser,
+        standby: row.standby,
+    };
+    Ok(SourceFacts {
+        database,
+        source,
+        search_path,
+    })
 }
 
 /// The WAL position at this moment.
-pub async fn lsn(session: &Session) -> Result<Option<String>> {
+pub(super) async fn lsn(session: &Session) -> Result<Option<String>> {
     let what = "the WAL position";
-    let rows = session.query(what, &LsnRow::query(session.version()), &[]).await?;
+    let rows = session
+        .query(what, &LsnRow::query(session.version()), &[])
+        .await?;
     let row = rows.first().map(LsnRow::from_row).transpose();
-    Ok(row.map_err(Error::sql(what, "reading it"))?.and_then(|row| row.lsn))
+    Ok(row
+        .map_err(Error::sql(what, "reading it"))?
+        .and_then(|row| row.lsn))
 }

@@ -31,7 +31,7 @@ catalog_row! {
 }
 
 /// `setval` statements of the wanted sequences.
-pub async fn read(session: &Session, wanted: &[Oid]) -> Result<HashMap<Oid, Sql>> {
+pub(super) async fn read(session: &Session, wanted: &[Oid]) -> Result<HashMap<Oid, Sql>> {
     if wanted.is_empty() {
         return Ok(HashMap::new());
     }
@@ -39,7 +39,9 @@ pub async fn read(session: &Session, wanted: &[Oid]) -> Result<HashMap<Oid, Sql>
     let oids = wanted.to_vec();
     let param: &(dyn ToSql + Sync) = &oids;
     let query = ValueRow::query(session.version());
-    let rows = session.query(what, &query, &[(param, Type::OID_ARRAY)]).await?;
+    let rows = session
+        .query(what, &query, &[(param, Type::OID_ARRAY)])
+        .await?;
     let mut values = HashMap::new();
     for row in &rows {
         let row = ValueRow::from_row(row).map_err(Error::sql(what, "reading its rows"))?;
@@ -58,7 +60,15 @@ pub async fn read(session: &Session, wanted: &[Oid]) -> Result<HashMap<Oid, Sql>
 
 fn setval(name: &QualifiedName, value: i64, called: bool) -> Sql {
     let called = if called { "true" } else { "false" };
-    sql!["SELECT pg_catalog.setval(", Literal(&name.quoted()), ", ", value, ", ", called, ")"]
+    sql![
+        "SELECT pg_catalog.setval(",
+        Literal(&name.quoted()),
+        ", ",
+        value,
+        ", ",
+        called,
+        ")"
+    ]
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use crate::toc::{Entry, EntryId, Form, Step};
 
 /// Where an archive is written and what it is called.
 #[derive(Debug)]
-pub struct ArchivePlace<'a> {
+pub(super) struct ArchivePlace<'a> {
     /// The repository.
     pub repository: &'a Repository,
     /// Its chunks, at the dump's level.
@@ -46,21 +46,21 @@ pub struct ArchivePlace<'a> {
 
 /// A committed archive and what the report says of it beyond the manifest.
 #[derive(Debug)]
-pub struct Committed {
+pub(super) struct Committed {
     archive: Archive,
     warnings: Vec<String>,
 }
 
 impl Committed {
     /// The manifest that was written.
-    pub fn manifest(&self) -> &Manifest {
+    pub(super) fn manifest(&self) -> &Manifest {
         self.archive.manifest()
     }
 }
 
 /// Writes index, TOC and manifest. Chunks that are shared with earlier archives, and the lease that protects them, are
 /// proved right before the manifest.
-pub async fn write(
+pub(super) async fn write(
     place: ArchivePlace<'_>,
     looked: Looked,
     tables: Vec<TablePlan>,
@@ -84,13 +84,21 @@ pub async fn write(
     let toc = toc.finish().await?;
     note_chunks(&mut read.chunks, &[&index, &toc]);
     let totals = totals(&indexes, n_entries, &read.chunks);
-    let ArchivePlace { repository, chunks, lease, name, created, group, .. } = place;
+    let ArchivePlace {
+        repository,
+        chunks,
+        lease,
+        name,
+        created,
+        group,
+        ..
+    } = place;
     let manifest = Manifest {
         read_version: FORMAT,
         write_version: FORMAT,
         features: Vec::new(),
         name,
-        repository: repository.marker().id.clone(),
+        repository: repository.marker().repository.clone(),
         created,
         group,
         source: looked.facts.source,
@@ -106,14 +114,27 @@ pub async fn write(
     lease.prove().await?;
     let archive = repository.commit(&manifest).await?;
     looked.owner.finish().await?.close().await;
-    Ok(Committed { archive, warnings: looked.toc.warnings })
+    Ok(Committed {
+        archive,
+        warnings: looked.toc.warnings,
+    })
 }
 
 /// A sequence's value becomes its entry's one statement.
-fn with_value(mut entry: Entry, sequences: &HashMap<EntryId, Oid>, values: &HashMap<Oid, Sql>) -> Entry {
+fn with_value(
+    mut entry: Entry,
+    sequences: &HashMap<EntryId, Oid>,
+    values: &HashMap<Oid, Sql>,
+) -> Entry {
     if let Some(value) = sequences.get(&entry.id).and_then(|oid| values.get(oid)) {
-        let step = Step { sql: vec![value.clone()], ..Step::default() };
-        entry.forms = vec![Form { steps: vec![step], ..Form::default() }];
+        let step = Step {
+            sql: vec![value.clone()],
+            ..Step::default()
+        };
+        entry.forms = vec![Form {
+            steps: vec![step],
+            ..Form::default()
+        }];
     }
     entry
 }
@@ -131,10 +152,15 @@ fn gather(
     let mut indexes = Vec::with_capacity(tables.len() + 1);
     for (i, table) in tables.iter().enumerate() {
         let found = by_table.remove(&Some(i)).unwrap_or_default();
-        let format = found.iter().map(|segment| segment.format).max_by_key(|format| *format as u8);
+        let format = found
+            .iter()
+            .map(|segment| segment.format)
+            .max_by_key(|format| *format as u8);
         let format = format.unwrap_or_default();
-        let kept: Vec<SegmentRead> =
-            found.into_iter().filter(|segment| segment.format == format).collect();
+        let kept: Vec<SegmentRead> = found
+            .into_iter()
+            .filter(|segment| segment.format == format)
+            .collect();
         let n_expected = table.cells.len().max(1);
         if kept.len() != n_expected {
             return Err(Error::failed(
@@ -147,7 +173,12 @@ fn gather(
             Method::Cells { cell_blocks } => Some(cell_blocks),
             Method::Whole(_) => None,
         };
-        indexes.push(index_of(table.entry, table.columns.clone(), (format, cell_blocks), kept));
+        indexes.push(index_of(
+            table.entry,
+            table.columns.clone(),
+            (format, cell_blocks),
+            kept,
+        ));
     }
     if let Some(entry) = large_objects {
         let found = by_table.remove(&None).unwrap_or_default();
@@ -179,12 +210,25 @@ fn index_of(
         })
         .collect();
     let (n_rows, fingerprint) = (sum.n_rows(), sum.hex());
-    TableIndex { entry, columns, format, n_rows, n_bytes, fingerprint, cell_blocks, segments }
+    TableIndex {
+        entry,
+        columns,
+        format,
+        n_rows,
+        n_bytes,
+        fingerprint,
+        cell_blocks,
+        segments,
+    }
 }
 
 fn note_chunks(chunks: &mut HashMap<Digest, (u64, bool)>, written: &[&Written]) {
     for stored in written.iter().flat_map(|written| &written.chunks) {
-        let ChunkRef { chunk, stored_bytes, .. } = stored.chunk;
+        let ChunkRef {
+            chunk,
+            stored_bytes,
+            ..
+        } = stored.chunk;
         let (_, new) = chunks.entry(chunk).or_insert((stored_bytes, false));
         *new |= stored.new;
     }
@@ -193,21 +237,28 @@ fn note_chunks(chunks: &mut HashMap<Digest, (u64, bool)>, written: &[&Written]) 
 fn totals(indexes: &[TableIndex], n_entries: u64, chunks: &HashMap<Digest, (u64, bool)>) -> Totals {
     // Chunks of text that turned to binary were stored but are named by nobody.
     let mut named: BTreeSet<Digest> = BTreeSet::new();
-    let pieces = indexes.iter().flat_map(|index| &index.segments).flat_map(|segment| &segment.pieces);
+    let pieces = indexes
+        .iter()
+        .flat_map(|index| &index.segments)
+        .flat_map(|segment| &segment.pieces);
     named.extend(pieces.map(|piece| piece.chunk));
     Totals {
         n_tables: indexes.len() as u64,
         n_rows: indexes.iter().map(|index| index.n_rows).sum(),
         raw_bytes: indexes.iter().map(|index| index.n_bytes).sum(),
         stored_bytes: chunks.values().map(|(n_bytes, _)| n_bytes).sum(),
-        new_bytes: chunks.values().filter(|(_, new)| *new).map(|(n_bytes, _)| n_bytes).sum(),
+        new_bytes: chunks
+            .values()
+            .filter(|(_, new)| *new)
+            .map(|(n_bytes, _)| n_bytes)
+            .sum(),
         n_chunks: chunks.len().max(named.len()) as u64,
         n_entries,
     }
 }
 
 /// What the user is told.
-pub fn report(
+pub(super) fn report(
     committed: &Committed,
     repository: &Repository,
     removed: Vec<ArchiveName>,
@@ -223,7 +274,11 @@ pub fn report(
         raw_bytes: totals.raw_bytes,
         stored_bytes: totals.stored_bytes,
         new_bytes: totals.new_bytes,
-        skipped: manifest.skipped.iter().map(|one| format!("{}: {}", one.what, one.reason)).collect(),
+        skipped: manifest
+            .skipped
+            .iter()
+            .map(|one| format!("{}: {}", one.what, one.reason))
+            .collect(),
         warnings: committed.warnings.clone(),
         removed,
         duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),

@@ -189,7 +189,14 @@ pub fn depends_on_extension(
         .filter_map(|row| cx.core().extensions.get(&row.ref_oid))
         .map(|name| {
             let name = Ident::new(&**name);
-            sql!["ALTER ", keyword, " ", address, " DEPENDS ON EXTENSION ", name]
+            sql![
+                "ALTER ",
+                keyword,
+                " ",
+                address,
+                " DEPENDS ON EXTENSION ",
+                name
+            ]
         })
         .collect()
 }
@@ -198,12 +205,17 @@ pub fn depends_on_extension(
 ///
 /// A name may have a namespace (`toast.x`, an extension's `ns.x`); each value is quoted, which every option accepts.
 pub fn with_options(options: &[String], toast_options: &[String]) -> Option<Sql> {
+    options_set(options, toast_options).map(|list| sql![" WITH ", list])
+}
+
+/// `(a = 'b', …)` of `reloptions` or `attoptions`, as `WITH` and `SET` take it; `None` if there are none.
+pub fn options_set(options: &[String], toast_options: &[String]) -> Option<Sql> {
     let plain = options.iter().map(|option| option_text("", option));
     let toast = toast_options
         .iter()
         .map(|option| option_text("toast.", option));
     let all: Vec<Sql> = plain.chain(toast).collect();
-    (!all.is_empty()).then(|| sql![" WITH (", Sql::list(all), ")"])
+    (!all.is_empty()).then(|| sql!["(", Sql::list(all), ")"])
 }
 
 fn option_text(prefix: &'static str, option: &str) -> Sql {

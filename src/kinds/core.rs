@@ -325,7 +325,7 @@ impl Core {
     pub fn descendants(&self, relation: Oid) -> Vec<Oid> {
         let mut found = Vec::new();
         let mut open = vec![relation];
-        let mut seen = std::collections::HashSet::from([relation]);
+        let mut seen = HashSet::from([relation]);
         while let Some(parent) = open.pop() {
             for child in self.children.get(&parent).into_iter().flatten() {
                 if seen.insert(*child) {

@@ -254,5 +254,13 @@ object_kinds! {
     conversion::Conversion,
     transform::Transform,
     access_method::AccessMethod,
+    table::Table,
+    foreign_table::ForeignTable,
+    sequence::Sequence,
+    column_default::ColumnDefault,
+    constraint::Constraint,
+    index::Index,
+    foreign_key::ForeignKey,
+    statistics::Statistics,
     policy::Policy,
 }
