@@ -17,7 +17,8 @@ fn address(class: &str, oid: &str, sub: &str) -> String {
 }
 
 /// The rows that belong to the user, large objects whatever their number.
-const OWN: &str = "(x.objoid >= 16384 OR x.classoid = 'pg_catalog.pg_largeobject'::pg_catalog.regclass)";
+const OWN: &str =
+    "(x.objoid >= 16384 OR x.classoid = 'pg_catalog.pg_largeobject'::pg_catalog.regclass)";
 
 /// Of the system's objects the few whose comment a user is likely to change; the others belong to
 /// the server's version.
@@ -56,7 +57,9 @@ pub(super) async fn read_addresses(
         ),
         (
             "security label of",
-            format!("SELECT {described}, x.provider, x.label FROM pg_catalog.pg_seclabel x WHERE {OWN}"),
+            format!(
+                "SELECT {described}, x.provider, x.label FROM pg_catalog.pg_seclabel x WHERE {OWN}"
+            ),
         ),
         (
             "initial privileges of",
@@ -76,7 +79,11 @@ pub(super) async fn read_addresses(
         for row in rows {
             let name = named(names, [row.get(0), row.get(1), row.get(2)]);
             if !is_internal(&name) {
-                facts.add(&format!("{label} {name}"), row.get(3).unwrap_or_default(), value(&row, 4));
+                facts.add(
+                    &format!("{label} {name}"),
+                    row.get(3).unwrap_or_default(),
+                    value(&row, 4),
+                );
             }
         }
     }
@@ -108,7 +115,11 @@ async fn read_dependencies(session: &Session, names: &mut Names) -> Result<Facts
         let dependent = named(names, [row.get(0), row.get(1), row.get(2)]);
         let on = named(names, [row.get(3), row.get(4), row.get(5)]);
         if !is_internal(&dependent) && !is_internal(&on) {
-            facts.add(&format!("dependencies of {dependent}"), &format!("on {on}"), value(row, 6));
+            facts.add(
+                &format!("dependencies of {dependent}"),
+                &format!("on {on}"),
+                value(row, 6),
+            );
         }
     }
     Ok(facts)
@@ -140,10 +151,21 @@ fn system_acls() -> String {
              WHERE now IS DISTINCT FROM initial",
             sorted_acl(&format!("x.{acl}")),
             sorted_acl("i.initprivs"),
-            if catalog == "pg_attribute" { "pg_class" } else { catalog },
+            if catalog == "pg_attribute" {
+                "pg_class"
+            } else {
+                catalog
+            },
         )
     };
-    let mut queries = vec![changed("pg_attribute", "attacl", "TRUE", "x.attnum", "attname", "attrelid")];
+    let mut queries = vec![changed(
+        "pg_attribute",
+        "attacl",
+        "TRUE",
+        "x.attnum",
+        "attname",
+        "attrelid",
+    )];
     for (catalog, acl, own) in SYSTEM_ACLS {
         let query = changed(catalog, acl, own, "0", "NULL::pg_catalog.name", "oid");
         queries.push(query.replacen("'pg_class'", &format!("'{catalog}'"), 1));

@@ -1,8 +1,10 @@
 //! What is compared of each catalog. Every column of every catalog counts unless it is passed over
 //! here, with the reason: a column or catalog that a later server adds is compared, or refused
-//! as unknown, without a change here. Holds the words only; reading is done by `read`.
+//! as unknown, without a change here. Holds the words of relations;
+//! `object_catalogs` has the others, and reading is done by `read`.
 
 /// One catalog whose rows are compared. `x` is the row in every SQL piece.
+#[derive(Clone, Copy)]
 pub(super) struct Catalog {
     pub(super) name: &'static str,
     /// SQL of the word before the object's name. Rows of several catalogs may share an object.
@@ -30,16 +32,12 @@ use Column::{Extra, Names, Skip, Sql};
 
 const IN_THE_NAME: Column = Skip("is part of the object's name");
 const HINT: Column = Skip("a hint that vacuum clears later, not a fact");
-const PHYSICAL: Column = Skip("place and age of the stored rows");
+pub(super) const PHYSICAL: Column = Skip("place and age of the stored rows");
 /// `FirstNormalObjectId` is 16384: what initdb made lies below.
-const OWN: &str = "x.oid >= 16384";
+pub(super) const OWN: &str = "x.oid >= 16384";
 
-const fn plain(name: &'static str, label: &'static str) -> Catalog {
-    Catalog { name, label, key: "{oid}", keep: OWN, columns: &[] }
-}
-
-/// The catalogs in the order they are read.
-pub(super) const CATALOGS: &[Catalog] = &[
+/// The catalogs of relations and what hangs on them.
+pub(super) const RELATION_CATALOGS: &[Catalog] = &[
     Catalog {
         name: "pg_class",
         label: "CASE x.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'table' WHEN 'i' THEN 'index' \
@@ -58,13 +56,19 @@ pub(super) const CATALOGS: &[Catalog] = &[
             ("relfrozenxid", PHYSICAL),
             ("relminmxid", PHYSICAL),
             ("relrewrite", PHYSICAL),
-            ("reltoastrelid", Skip("its options are below; it may outlive the columns that needed it")),
+            (
+                "reltoastrelid",
+                Skip("its options are below; it may outlive the columns that needed it"),
+            ),
             ("relhasindex", HINT),
             ("relhasrules", HINT),
             ("relhastriggers", HINT),
             ("relhassubclass", HINT),
             ("relnatts", Skip("counts dropped columns")),
-            ("relpartbound", Sql("pg_catalog.pg_get_expr(x.relpartbound, x.oid)")),
+            (
+                "relpartbound",
+                Sql("pg_catalog.pg_get_expr(x.relpartbound, x.oid)"),
+            ),
             (
                 "toast options",
                 Extra(
@@ -82,7 +86,9 @@ pub(super) const CATALOGS: &[Catalog] = &[
             ),
             (
                 "query",
-                Extra("CASE WHEN x.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(x.oid) END"),
+                Extra(
+                    "CASE WHEN x.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(x.oid) END",
+                ),
             ),
             (
                 "partition key",
@@ -99,13 +105,19 @@ pub(super) const CATALOGS: &[Catalog] = &[
         columns: &[
             ("attrelid", IN_THE_NAME),
             ("attname", IN_THE_NAME),
-            ("attnum", Skip("counts dropped columns; positions are below")),
+            (
+                "attnum",
+                Skip("counts dropped columns; positions are below"),
+            ),
             ("attisdropped", Skip("dropped columns are not compared")),
             ("attcacheoff", PHYSICAL),
             ("atthasmissing", PHYSICAL),
             ("attmissingval", PHYSICAL),
             ("attstattarget", Sql("COALESCE(x.attstattarget, -1)::text")),
-            ("type", Extra("pg_catalog.format_type(x.atttypid, x.atttypmod)")),
+            (
+                "type",
+                Extra("pg_catalog.format_type(x.atttypid, x.atttypmod)"),
+            ),
             // The order of columns that a child of plain inheritance got by ADD COLUMN on its
             // parent is lost by every dump that lists own columns only: kept apart, so that it
             // can be excused alone.
@@ -155,9 +167,18 @@ pub(super) const CATALOGS: &[Catalog] = &[
             ("indcheckxmin", PHYSICAL),
             ("indkey", Names("indrelid")),
             ("indoption", Sql("x.indoption::text")),
-            ("indexprs", Sql("pg_catalog.pg_get_expr(x.indexprs, x.indrelid)")),
-            ("indpred", Sql("pg_catalog.pg_get_expr(x.indpred, x.indrelid)")),
-            ("indexdef", Extra("pg_catalog.pg_get_indexdef(x.indexrelid)")),
+            (
+                "indexprs",
+                Sql("pg_catalog.pg_get_expr(x.indexprs, x.indrelid)"),
+            ),
+            (
+                "indpred",
+                Sql("pg_catalog.pg_get_expr(x.indpred, x.indrelid)"),
+            ),
+            (
+                "indexdef",
+                Extra("pg_catalog.pg_get_indexdef(x.indexrelid)"),
+            ),
         ],
     },
     Catalog {
@@ -169,10 +190,19 @@ pub(super) const CATALOGS: &[Catalog] = &[
             ("conkey", Names("conrelid")),
             ("confkey", Names("confrelid")),
             ("confdelsetcols", Names("conrelid")),
-            ("conbin", Sql("pg_catalog.pg_get_expr(x.conbin, x.conrelid)")),
+            (
+                "conbin",
+                Sql("pg_catalog.pg_get_expr(x.conbin, x.conrelid)"),
+            ),
             // Keys and foreign keys of partitions get it by how they were made, and nothing reads it.
-            ("connoinherit", Sql("CASE WHEN x.contype IN ('c', 'n') THEN x.connoinherit::text END")),
-            ("definition", Extra("pg_catalog.pg_get_constraintdef(x.oid)")),
+            (
+                "connoinherit",
+                Sql("CASE WHEN x.contype IN ('c', 'n') THEN x.connoinherit::text END"),
+            ),
+            (
+                "definition",
+                Extra("pg_catalog.pg_get_constraintdef(x.oid)"),
+            ),
         ],
     },
     Catalog {
@@ -211,11 +241,19 @@ pub(super) const CATALOGS: &[Catalog] = &[
         columns: &[
             (
                 "polroles",
-                Sql("ARRAY(SELECT CASE r WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.pg_get_userbyid(r)::text END \
-                     FROM pg_catalog.unnest(x.polroles) r ORDER BY 1)::text"),
+                Sql(
+                    "ARRAY(SELECT CASE r WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.pg_get_userbyid(r)::text END \
+                     FROM pg_catalog.unnest(x.polroles) r ORDER BY 1)::text",
+                ),
             ),
-            ("polqual", Sql("pg_catalog.pg_get_expr(x.polqual, x.polrelid)")),
-            ("polwithcheck", Sql("pg_catalog.pg_get_expr(x.polwithcheck, x.polrelid)")),
+            (
+                "polqual",
+                Sql("pg_catalog.pg_get_expr(x.polqual, x.polrelid)"),
+            ),
+            (
+                "polwithcheck",
+                Sql("pg_catalog.pg_get_expr(x.polwithcheck, x.polrelid)"),
+            ),
         ],
     },
     Catalog {
@@ -233,7 +271,10 @@ pub(super) const CATALOGS: &[Catalog] = &[
         keep: "x.partrelid >= 16384",
         columns: &[
             ("partattrs", Names("partrelid")),
-            ("partexprs", Sql("pg_catalog.pg_get_expr(x.partexprs, x.partrelid)")),
+            (
+                "partexprs",
+                Sql("pg_catalog.pg_get_expr(x.partexprs, x.partrelid)"),
+            ),
         ],
     },
     Catalog {
@@ -250,161 +291,15 @@ pub(super) const CATALOGS: &[Catalog] = &[
         keep: OWN,
         columns: &[
             ("stxkeys", Names("stxrelid")),
-            ("stxexprs", Sql("pg_catalog.pg_get_expr(x.stxexprs, x.stxrelid)")),
+            (
+                "stxexprs",
+                Sql("pg_catalog.pg_get_expr(x.stxexprs, x.stxrelid)"),
+            ),
             ("stxstattarget", Sql("COALESCE(x.stxstattarget, -1)::text")),
-            ("definition", Extra("pg_catalog.pg_get_statisticsobjdef(x.oid)")),
-        ],
-    },
-    Catalog {
-        name: "pg_proc",
-        label: "CASE x.prokind WHEN 'a' THEN 'aggregate' WHEN 'p' THEN 'procedure' ELSE 'function' END",
-        key: "{oid}",
-        keep: OWN,
-        columns: &[
-            ("proargdefaults", Sql("pg_catalog.pg_get_expr(x.proargdefaults, 0)")),
-            ("prosqlbody", Sql("pg_catalog.pg_get_function_sqlbody(x.oid)")),
             (
                 "definition",
-                Extra("CASE WHEN x.prokind <> 'a' THEN pg_catalog.pg_get_functiondef(x.oid) END"),
+                Extra("pg_catalog.pg_get_statisticsobjdef(x.oid)"),
             ),
         ],
     },
-    Catalog {
-        name: "pg_aggregate",
-        label: "'aggregate'",
-        key: "{aggfnoid}",
-        keep: "x.aggfnoid::oid >= 16384",
-        columns: &[],
-    },
-    Catalog {
-        name: "pg_type",
-        label: "'type'",
-        key: "{oid}",
-        keep: "x.oid >= 16384 AND x.typnamespace <> 99 \
-               AND NOT EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.oid = x.typnamespace AND n.nspname LIKE 'pg\\_temp\\_%')",
-        columns: &[
-            ("typdefault", Sql("CASE WHEN x.typdefaultbin IS NULL THEN x.typdefault END")),
-            ("typdefaultbin", Sql("pg_catalog.pg_get_expr(x.typdefaultbin, 0)")),
-            ("type", Extra("pg_catalog.format_type(x.typbasetype, x.typtypmod)")),
-            (
-                "labels",
-                Extra(
-                    "CASE WHEN x.typtype = 'e' THEN ARRAY(SELECT e.enumlabel FROM pg_catalog.pg_enum e \
-                     WHERE e.enumtypid = x.oid ORDER BY e.enumsortorder)::text END",
-                ),
-            ),
-        ],
-    },
-    Catalog { key: "{rngtypid}", keep: "x.rngtypid >= 16384", ..plain("pg_range", "'type'") },
-    Catalog {
-        // Schemas of temporary tables come and go with sessions.
-        keep: "x.oid >= 16384 AND x.nspname !~ '^pg_(toast_)?temp_' OR x.nspname = 'public'",
-        ..plain("pg_namespace", "'schema'")
-    },
-    Catalog { keep: "TRUE", ..plain("pg_extension", "'extension'") },
-    Catalog { keep: "x.lanispl", ..plain("pg_language", "'language'") },
-    plain("pg_am", "'access method'"),
-    plain("pg_cast", "'cast'"),
-    Catalog {
-        columns: &[("collversion", Skip("version of the library where the row was made"))],
-        ..plain("pg_collation", "'collation'")
-    },
-    plain("pg_conversion", "'conversion'"),
-    plain("pg_operator", "'operator'"),
-    plain("pg_opclass", "'operator class'"),
-    plain("pg_opfamily", "'operator family'"),
-    plain("pg_amop", "'operator of family'"),
-    plain("pg_amproc", "'function of family'"),
-    plain("pg_transform", "'transform'"),
-    plain("pg_ts_config", "'text search configuration'"),
-    Catalog {
-        key: "{mapcfg} token {maptokentype} dictionary {mapseqno}",
-        keep: "x.mapcfg >= 16384",
-        ..plain("pg_ts_config_map", "'text search configuration'")
-    },
-    plain("pg_ts_dict", "'text search dictionary'"),
-    plain("pg_ts_parser", "'text search parser'"),
-    plain("pg_ts_template", "'text search template'"),
-    plain("pg_foreign_data_wrapper", "'foreign-data wrapper'"),
-    plain("pg_foreign_server", "'server'"),
-    plain("pg_user_mapping", "'user mapping'"),
-    plain("pg_default_acl", "'default privileges'"),
-    plain("pg_event_trigger", "'event trigger'"),
-    plain("pg_publication", "'publication'"),
-    Catalog {
-        columns: &[
-            ("prattrs", Names("prrelid")),
-            ("prqual", Sql("pg_catalog.pg_get_expr(x.prqual, x.prrelid)")),
-        ],
-        ..plain("pg_publication_rel", "'publication table'")
-    },
-    plain("pg_publication_namespace", "'publication schema'"),
-    Catalog {
-        keep: "x.subdbid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())",
-        columns: &[
-            ("subdbid", Skip("is this database")),
-            ("subskiplsn", Skip("a place in the publisher's log")),
-        ],
-        ..plain("pg_subscription", "'subscription'")
-    },
-    Catalog {
-        // Anybody may choose the number of a large object, also one below 16384.
-        keep: "TRUE",
-        columns: &[("oid", Sql("x.oid::text"))],
-        ..plain("pg_largeobject_metadata", "'large object'")
-    },
-];
-
-/// Read only if the properties of the database itself count: names differ by design.
-pub(super) const DATABASE_CATALOGS: &[Catalog] = &[
-    Catalog {
-        name: "pg_database",
-        label: "'the database'",
-        key: "",
-        keep: "x.datname = pg_catalog.current_database()",
-        columns: &[
-            ("oid", Skip("differs by design")),
-            ("datname", Skip("differs by design")),
-            ("datlastsysoid", PHYSICAL),
-            ("datfrozenxid", PHYSICAL),
-            ("datminmxid", PHYSICAL),
-            ("datcollversion", Skip("version of the library where the row was made")),
-            (
-                "comment",
-                Extra("pg_catalog.shobj_description(x.oid, 'pg_database')"),
-            ),
-        ],
-    },
-    Catalog {
-        name: "pg_db_role_setting",
-        label: "'settings in the database of role'",
-        key: "{setrole}",
-        keep: "x.setdatabase = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())",
-        columns: &[("setdatabase", Skip("is this database"))],
-    },
-];
-
-/// Catalogs not read as such, with the reason.
-pub(super) const ELSEWHERE: &[(&str, &str)] = &[
-    ("pg_depend", "read as pairs of names"),
-    ("pg_shdepend", "read as pairs of names"),
-    ("pg_description", "read by the described object"),
-    ("pg_seclabel", "read by the labelled object"),
-    ("pg_init_privs", "read by the object"),
-    ("pg_inherits", "the property `parents` of a relation"),
-    ("pg_enum", "the property `labels` of a type"),
-    ("pg_largeobject", "read with the rows"),
-    ("pg_statistic", "planner statistics are sampled anew"),
-    ("pg_statistic_ext_data", "planner statistics are sampled anew"),
-    ("pg_subscription_rel", "progress of a replication, not an object"),
-    ("pg_database", "read on request"),
-    ("pg_db_role_setting", "read on request"),
-    ("pg_authid", "belongs to the cluster"),
-    ("pg_auth_members", "belongs to the cluster"),
-    ("pg_tablespace", "belongs to the cluster"),
-    ("pg_parameter_acl", "belongs to the cluster"),
-    ("pg_replication_origin", "belongs to the cluster"),
-    ("pg_shdescription", "belongs to the cluster, but for the database's own comment"),
-    ("pg_shseclabel", "belongs to the cluster"),
-    ("pg_pltemplate", "templates of servers before 13"),
 ];

@@ -10,7 +10,11 @@ use super::references::target;
 
 /// Rows left out on both sides, by catalog: SQL condition and reason.
 const LEFT_OUT: &[(&str, &str, &str)] = &[
-    ("pg_constraint", "x.contype <> 'n'", "not-null constraints are rows since 18, of domains since 17"),
+    (
+        "pg_constraint",
+        "x.contype <> 'n'",
+        "not-null constraints are rows since 18, of domains since 17",
+    ),
     (
         "pg_constraint",
         "NOT (x.contype = 'f' AND x.conparentid <> 0)",
@@ -44,36 +48,84 @@ const LEFT_OUT: &[(&str, &str, &str)] = &[
 pub(super) const ACCEPTED: &[(u32, &str, &str)] = &[
     (14, "^pg_dump TYPE .*: text$", "names the multirange type"),
     (13, "^type .*: typoutput$", "of a type only announced"),
-    (14, "^conversion .*: conproc$", "built-in functions got another parameter"),
-    (15, "^collation .*: coll(collate|ctype)$", "ICU locales moved to a column of their own; the script names them"),
-    (14, "^type .*: (typsubscript|typarray)$", "subscripting and multiranges are of 14"),
-    (15, "^trigger .*: tgisinternal$", "copies of a trigger on partitions were internal"),
-    (16, "^subscription .*: (substream|text)$", "boolean before 16"),
-    (17, "^pg_dump (DEFAULT )?ACL .*: text$", "the privilege MAINTAIN; the lists themselves are compared without it"),
-    (17, "^table .*: relam$", "partitioned tables had no access method"),
+    (
+        14,
+        "^conversion .*: conproc$",
+        "built-in functions got another parameter",
+    ),
+    (
+        15,
+        "^collation .*: coll(collate|ctype)$",
+        "ICU locales moved to a column of their own; the script names them",
+    ),
+    (
+        14,
+        "^type .*: (typsubscript|typarray)$",
+        "subscripting and multiranges are of 14",
+    ),
+    (
+        15,
+        "^trigger .*: tgisinternal$",
+        "copies of a trigger on partitions were internal",
+    ),
+    (
+        16,
+        "^subscription .*: (substream|text)$",
+        "boolean before 16",
+    ),
+    (
+        17,
+        "^pg_dump (DEFAULT )?ACL .*: text$",
+        "the privilege MAINTAIN; the lists themselves are compared without it",
+    ),
+    (
+        17,
+        "^table .*: relam$",
+        "partitioned tables had no access method",
+    ),
 ];
 
 /// Differences accepted between any two versions: pattern and reason.
 pub(super) const ALWAYS_ACCEPTED: &[(&str, &str)] = &[
-    ("^(view|materialized view) .*: query$", "servers write the same query in different words"),
-    ("^rule .*: definition$", "servers write the same query in different words"),
-    ("^(function|procedure) .*: (definition|prosqlbody)$", "as with views; each column is compared too"),
+    (
+        "^(view|materialized view) .*: query$",
+        "servers write the same query in different words",
+    ),
+    (
+        "^rule .*: definition$",
+        "servers write the same query in different words",
+    ),
+    (
+        "^(function|procedure) .*: (definition|prosqlbody)$",
+        "as with views; each column is compared too",
+    ),
     (
         "^pg_dump (VIEW|MATERIALIZED VIEW|RULE|FUNCTION|PROCEDURE) .*: text$",
         "servers write the same query in different words",
     ),
-    ("^extension .*: (extversion|extconfig|extcondition)$", "each server brings its own version"),
-    ("^(dependencies|initial privileges|changed privileges) of ", "what is recorded depends on the version"),
-    ("^pg_dump preamble: text$", "names the settings of the source's version"),
+    (
+        "^extension .*: (extversion|extconfig|extcondition)$",
+        "each server brings its own version",
+    ),
+    (
+        "^(dependencies|initial privileges|changed privileges) of ",
+        "what is recorded depends on the version",
+    ),
+    (
+        "^pg_dump preamble: text$",
+        "names the settings of the source's version",
+    ),
 ];
 
 /// SQL condition of the rows of `catalog` that count between versions, to be joined with AND.
 pub(super) fn keep(catalog: &Catalog) -> String {
-    let mut conditions: String = LEFT_OUT
-        .iter()
-        .filter(|(name, ..)| *name == catalog.name)
-        .map(|(_, condition, _)| format!(" AND {condition}"))
-        .collect();
+    let mut conditions = String::new();
+    for (name, condition, _) in LEFT_OUT {
+        if *name == catalog.name {
+            conditions.push_str(" AND ");
+            conditions.push_str(condition);
+        }
+    }
     let first_key = catalog.key.split(['{', '}']).nth(1).unwrap_or_default();
     let (class, column) = match catalog.name {
         "pg_amop" => ("pg_opfamily", "amopfamily"),
@@ -83,7 +135,10 @@ pub(super) fn keep(catalog: &Catalog) -> String {
     };
     if !class.is_empty() {
         conditions.push_str(" AND ");
-        conditions.push_str(&no_member(&format!("'pg_catalog.{class}'::pg_catalog.regclass"), column));
+        conditions.push_str(&no_member(
+            &format!("'pg_catalog.{class}'::pg_catalog.regclass"),
+            column,
+        ));
     }
     conditions
 }
@@ -109,7 +164,9 @@ pub(super) fn without_new_privileges(acl: &str) -> String {
     if acl == "NULL" {
         return acl.to_owned();
     }
-    let items = ITEM.find_iter(acl).map(|item| MAINTAIN.replace(item.as_str(), "$1$2"));
+    let items = ITEM
+        .find_iter(acl)
+        .map(|item| MAINTAIN.replace(item.as_str(), "$1$2"));
     let kept: Vec<_> = items.filter(|item| !item.contains("=/")).collect();
     format!("{{{}}}", kept.join(","))
 }

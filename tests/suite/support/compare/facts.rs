@@ -9,7 +9,7 @@ type Values = Vec<Option<String>>;
 
 /// Facts of one database, by object and property.
 #[derive(Debug, Default)]
-pub(crate) struct Facts {
+pub(super) struct Facts {
     objects: BTreeMap<String, BTreeMap<String, Values>>,
 }
 
@@ -41,16 +41,6 @@ impl Facts {
                 values.sort();
             }
         }
-    }
-
-    /// Gives the number of objects known.
-    pub(crate) fn n_objects(&self) -> usize {
-        self.objects.len()
-    }
-
-    /// Gives the number of values known.
-    pub(crate) fn n_values(&self) -> usize {
-        self.objects.values().flat_map(BTreeMap::values).map(Vec::len).sum()
     }
 
     /// Compares two sets of sorted facts; `unify` rewrites the text of a property so that texts
@@ -112,7 +102,11 @@ fn render(values: &[Option<String>]) -> String {
 fn summary(properties: &BTreeMap<String, Values>) -> String {
     let shown = |values: &Values| {
         let text = render(values);
-        if text.contains('\n') && properties.len() > 1 { "…".to_owned() } else { text }
+        if text.contains('\n') && properties.len() > 1 {
+            "…".to_owned()
+        } else {
+            text
+        }
     };
     properties
         .iter()
@@ -159,7 +153,9 @@ fn differing_lines(left: Option<&str>, right: Option<&str>) -> (String, String) 
     let (a, b): (Vec<_>, Vec<_>) = (left.split('\n').collect(), right.split('\n').collect());
     let shorter = a.len().min(b.len());
     let head = (0..shorter).take_while(|&i| a[i] == b[i]).count();
-    let tail = (0..shorter - head).take_while(|&i| a[a.len() - 1 - i] == b[b.len() - 1 - i]).count();
+    let tail = (0..shorter - head)
+        .take_while(|&i| a[a.len() - 1 - i] == b[b.len() - 1 - i])
+        .count();
     let part = |lines: &[&str]| {
         let mut shown = Vec::new();
         if head > 0 {

@@ -11,6 +11,7 @@ mod catalogs;
 mod cross_version;
 mod facts;
 mod names;
+mod object_catalogs;
 mod options;
 mod read;
 mod references;
@@ -21,12 +22,14 @@ mod wording;
 
 use std::path::Path;
 
-pub(crate) use facts::{Difference, Facts};
+pub(crate) use facts::Difference;
+use facts::Facts;
 pub(crate) use options::{CompareOptions, Excuse};
 pub(crate) use session::Problem;
 
-use catalogs::{CATALOGS, DATABASE_CATALOGS};
+use catalogs::RELATION_CATALOGS;
 use names::Names;
+use object_catalogs::{DATABASE_CATALOGS, OBJECT_CATALOGS};
 use session::Session;
 
 /// One database to compare.
@@ -48,7 +51,9 @@ impl Snapshot {
     /// Reads a database: catalogs and rows in one snapshot, the script beside it.
     pub(crate) async fn take(side: &Side<'_>, options: &CompareOptions) -> Result<Self, Problem> {
         let session = Session::open(side.conninfo).await?;
-        let quoted = session.text("SELECT pg_catalog.quote_ident(pg_catalog.current_database())").await?;
+        let quoted = session
+            .text("SELECT pg_catalog.quote_ident(pg_catalog.current_database())")
+            .await?;
         let database = options.database.then_some(quoted.as_str());
         let (script, read) = tokio::join!(
             schema_dump::read_schema_dump(side.pg_dump, side.conninfo, database),
@@ -57,16 +62,39 @@ impl Snapshot {
         let mut facts = read?;
         facts.extend(script?);
         facts.sort();
-        Ok(Self { facts, major: session.major })
-    }
-
-    /// Gives what is known, for reports on size.
-    pub(crate) fn facts(&self) -> &Facts {
-        &self.facts
+        Ok(Self {
+            facts,
+            major: session.major,
+        })
     }
 
     /// Compares two databases. Empty means the same but for what `options` excuse.
     pub(crate) fn differences(&self, other: &Self, options: &CompareOptions) -> Vec<Difference> {
+        let judged = self.judged(other, options).into_iter();
+        judged
+            .filter(|(_, reason)| reason.is_none())
+            .map(|(difference, _)| difference)
+            .collect()
+    }
+
+    /// Gives the differences that `options` excuse, each with the reason.
+    pub(crate) fn accepted(
+        &self,
+        other: &Self,
+        options: &CompareOptions,
+    ) -> Vec<(Difference, &'static str)> {
+        let judged = self.judged(other, options).into_iter();
+        judged
+            .filter_map(|(difference, reason)| Some((difference, reason?)))
+            .collect()
+    }
+
+    /// All differences, those that are excused with the reason.
+    fn judged(
+        &self,
+        other: &Self,
+        options: &CompareOptions,
+    ) -> Vec<(Difference, Option<&'static str>)> {
         let unify = |property: &str, text: &str| {
             if options.strict {
                 text.to_owned()
@@ -76,22 +104,33 @@ impl Snapshot {
                 wording::unified(property, text)
             }
         };
-        let mut found = self.facts.differences(&other.facts, options.cross_version, unify);
+        let found = self
+            .facts
+            .differences(&other.facts, options.cross_version, unify);
         let built_in = options.built_in_excuses(self.major, other.major);
-        found.retain(|difference| {
-            let excused = |excuse: &Excuse| excuse.covers(difference);
-            !options.excuse.iter().any(excused) && !built_in.iter().any(excused)
-        });
-        found
+        let judge = |difference: Difference| {
+            let mut excuses = options.excuse.iter().chain(&built_in);
+            let excuse = excuses.find(|excuse| excuse.covers(&difference));
+            let reason = excuse.map(|excuse| excuse.reason);
+            (difference, reason)
+        };
+        found.into_iter().map(judge).collect()
     }
 }
 
 async fn read_session(session: &Session, options: &CompareOptions) -> Result<Facts, Problem> {
     let mut names = Names::default();
-    let columns = read::server_columns(session, &[CATALOGS, DATABASE_CATALOGS]).await?;
-    let mut facts = read::read_catalogs(session, CATALOGS, &columns, &mut names, options.cross_version).await?;
-    if options.database {
-        facts.extend(read::read_catalogs(session, DATABASE_CATALOGS, &columns, &mut names, options.cross_version).await?);
+    let columns = read::server_columns(session).await?;
+    let mut facts = Facts::default();
+    let of_database = options.database.then_some(DATABASE_CATALOGS);
+    for catalogs in [RELATION_CATALOGS, OBJECT_CATALOGS]
+        .into_iter()
+        .chain(of_database)
+    {
+        let cross_version = options.cross_version;
+        facts.extend(
+            read::read_catalogs(session, catalogs, &columns, &mut names, cross_version).await?,
+        );
     }
     facts.extend(addresses::read_addresses(session, &mut names, options.cross_version).await?);
     facts.extend(rows::read_rows(session).await?);
@@ -100,7 +139,11 @@ async fn read_session(session: &Session, options: &CompareOptions) -> Result<Fac
 
 /// Compares two databases, reading both at once. A side that cannot be read is a difference, so
 /// that an oracle that failed never passes for one that agreed.
-pub(crate) async fn compare(a: &Side<'_>, b: &Side<'_>, options: &CompareOptions) -> Vec<Difference> {
+pub(crate) async fn compare(
+    a: &Side<'_>,
+    b: &Side<'_>,
+    options: &CompareOptions,
+) -> Vec<Difference> {
     let unreadable = |side: &str, problem: &Problem| Difference {
         what: format!("the {side} side could not be read"),
         left: (side == "left").then(|| problem.clone()),
@@ -110,13 +153,22 @@ pub(crate) async fn compare(a: &Side<'_>, b: &Side<'_>, options: &CompareOptions
         (Ok(a), Ok(b)) => a.differences(&b, options),
         (a, b) => {
             let left = a.err().map(|problem| unreadable("left", &problem));
-            left.into_iter().chain(b.err().map(|problem| unreadable("right", &problem))).collect()
+            left.into_iter()
+                .chain(b.err().map(|problem| unreadable("right", &problem)))
+                .collect()
         }
     }
 }
 
 /// Writes differences one under the other, with their number.
 pub(crate) fn report(differences: &[Difference]) -> String {
-    let listed: String = differences.iter().map(|difference| format!("\n{difference}")).collect();
-    format!("{} differences{listed}", differences.len())
+    let count = format!("{} differences", differences.len());
+    let listed = differences.iter().map(Difference::to_string);
+    std::iter::once(count)
+        .chain(listed)
+        .collect::<Vec<_>>()
+        .join(
+            "
+",
+        )
 }

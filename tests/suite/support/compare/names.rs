@@ -17,7 +17,10 @@ impl Names {
         let numbers = oids.into_iter().flat_map(str::split_ascii_whitespace);
         for number in numbers.filter_map(|number| number.parse::<u32>().ok()) {
             if number != 0 {
-                self.wanted.entry(catalog.to_owned()).or_default().insert(number);
+                self.wanted
+                    .entry(catalog.to_owned())
+                    .or_default()
+                    .insert(number);
             }
         }
     }
@@ -25,7 +28,11 @@ impl Names {
     /// Fetches the names of all OIDs noted.
     pub(super) async fn fetch(&mut self, session: &Session) -> Result<(), Problem> {
         for (catalog, oids) in std::mem::take(&mut self.wanted) {
-            let list = oids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+            let list = oids
+                .iter()
+                .map(u32::to_string)
+                .collect::<Vec<_>>()
+                .join(",");
             let sql = format!(
                 "SELECT o.oid::text, {} FROM {} o WHERE o.oid = ANY ('{{{list}}}')",
                 identity(&catalog),
@@ -33,7 +40,9 @@ impl Names {
             );
             for row in session.rows(&sql).await? {
                 if let (Some(oid), Some(name)) = (value(&row, 0), value(&row, 1)) {
-                    let oid = oid.parse().map_err(|_| format!("OID {oid:?} of {catalog}"))?;
+                    let oid = oid
+                        .parse()
+                        .map_err(|_| format!("OID {oid:?} of {catalog}"))?;
                     self.known.insert((catalog.clone(), oid), name);
                 }
             }
@@ -52,7 +61,12 @@ impl Names {
             },
             Err(_) => number.to_owned(),
         };
-        oids.map(|oids| oids.split_ascii_whitespace().map(one).collect::<Vec<_>>().join(", "))
+        oids.map(|oids| {
+            oids.split_ascii_whitespace()
+                .map(one)
+                .collect::<Vec<_>>()
+                .join(", ")
+        })
     }
 }
 
@@ -82,9 +96,11 @@ fn identity(catalog: &str) -> String {
              o.tgrelid::pg_catalog.regclass) ELSE {general} END"
         ),
         // Worded differently before and after 16.
-        "pg_transform" => "pg_catalog.format('for %s on language %s', o.trftype::pg_catalog.regtype, \
+        "pg_transform" => {
+            "pg_catalog.format('for %s on language %s', o.trftype::pg_catalog.regtype, \
              (SELECT l.lanname FROM pg_catalog.pg_language l WHERE l.oid = o.trflang))"
-            .to_owned(),
+                .to_owned()
+        }
         _ => general,
     }
 }

@@ -17,7 +17,10 @@ pub(crate) struct Excuse {
 impl Excuse {
     /// Accepts every difference whose `what` matches `pattern`.
     pub(crate) fn new(pattern: &str, reason: &'static str) -> Self {
-        Self { pattern: Regex::new(pattern).expect("a valid pattern"), reason }
+        Self {
+            pattern: Regex::new(pattern).expect("a valid pattern"),
+            reason,
+        }
     }
 
     pub(super) fn covers(&self, difference: &Difference) -> bool {
@@ -62,6 +65,9 @@ impl CompareOptions {
             let of_version = ACCEPTED.iter().filter(|(version, ..)| between(*version));
             lists.extend(of_version.map(|(_, pattern, reason)| (*pattern, *reason)));
         }
-        lists.into_iter().map(|(pattern, reason)| Excuse::new(pattern, reason)).collect()
+        lists
+            .into_iter()
+            .map(|(pattern, reason)| Excuse::new(pattern, reason))
+            .collect()
     }
 }

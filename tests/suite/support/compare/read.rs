@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::catalogs::{Catalog, Column, ELSEWHERE};
+use super::catalogs::{Catalog, Column, RELATION_CATALOGS};
 use super::cross_version::keep;
 use super::facts::Facts;
 use super::names::Names;
+use super::object_catalogs::{ELSEWHERE, OBJECT_CATALOGS};
 use super::references::target;
 use super::session::{Problem, Session, value};
 
@@ -21,10 +22,7 @@ struct Shown {
 }
 
 /// The columns of every catalog, or a complaint about one that nothing here knows of.
-pub(super) async fn server_columns(
-    session: &Session,
-    known: &[&[Catalog]],
-) -> Result<ServerColumns, Problem> {
+pub(super) async fn server_columns(session: &Session) -> Result<ServerColumns, Problem> {
     let sql = "SELECT c.relname, a.attname, pg_catalog.format_type(a.atttypid, NULL) \
                FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid \
                WHERE c.relnamespace = 11 AND c.relkind = 'r' AND c.oid < 16384 \
@@ -35,7 +33,8 @@ pub(super) async fn server_columns(
         columns.entry(catalog).or_default().push((column, kind));
     }
     for catalog in columns.keys() {
-        let read = known.iter().copied().flatten().any(|known| known.name == catalog);
+        let mut known = RELATION_CATALOGS.iter().chain(OBJECT_CATALOGS);
+        let read = known.any(|known| known.name == catalog);
         if !read && !ELSEWHERE.iter().any(|(name, _)| name == catalog) {
             return Err(format!("catalog {catalog} is not known to the comparison"));
         }
@@ -53,17 +52,26 @@ pub(super) async fn read_catalogs(
 ) -> Result<Facts, Problem> {
     let mut fetched = Vec::new();
     for catalog in catalogs {
-        let Some(server) = columns.get(catalog.name) else { continue };
+        let Some(server) = columns.get(catalog.name) else {
+            continue;
+        };
         let key = key_columns(catalog, server)?;
         let shown = shown_columns(catalog, server)?;
-        let outputs = key.iter().chain(&shown).map(|column| format!(", {}", column.sql));
+        let outputs = key
+            .iter()
+            .chain(&shown)
+            .map(|column| format!(", {}", column.sql));
         let sql = format!(
             "SELECT {}{} FROM pg_catalog.{} x WHERE ({}){}",
             catalog.label,
             outputs.collect::<String>(),
             catalog.name,
             catalog.keep,
-            if cross_version { keep(catalog) } else { String::new() },
+            if cross_version {
+                keep(catalog)
+            } else {
+                String::new()
+            },
         );
         let rows = session.rows(&sql).await?;
         for row in &rows {
@@ -90,7 +98,11 @@ pub(super) async fn read_catalogs(
             }
             let object = format!("{} {name}", row.get(0).unwrap_or_default());
             for (at, column) in shown.iter().enumerate() {
-                facts.add(object.trim_end(), &column.property, text(at + 1 + key.len(), column));
+                facts.add(
+                    object.trim_end(),
+                    &column.property,
+                    text(at + 1 + key.len(), column),
+                );
             }
         }
     }
@@ -130,12 +142,20 @@ fn shown_columns(catalog: &Catalog, server: &[(String, String)]) -> Result<Vec<S
                 continue;
             }
         };
-        shown.push(Shown { property: column.clone(), sql, points_into: None });
+        shown.push(Shown {
+            property: column.clone(),
+            sql,
+            points_into: None,
+        });
     }
     for (property, said) in catalog.columns {
         if let Column::Extra(sql) = said {
             let sql = (*sql).to_owned();
-            shown.push(Shown { property: (*property).to_owned(), sql, points_into: None });
+            shown.push(Shown {
+                property: (*property).to_owned(),
+                sql,
+                points_into: None,
+            });
         }
     }
     Ok(shown)
@@ -155,8 +175,11 @@ fn plain_column(catalog: &Catalog, column: &str, kind: &str) -> Result<Shown, Pr
         (Some(_), _) => format!("x.{column}::pg_catalog.oid::text"),
         (None, "aclitem[]") => sorted_acl(&format!("x.{column}")),
         (None, "text[]") if column.ends_with("options") => sorted_options(column),
-        (None, "oid" | "oid[]" | "oidvector" | "regproc" | "pg_node_tree" | "smallint[]")
-        | (None, "int2vector" | "xid") => {
+        (
+            None,
+            "oid" | "oid[]" | "oidvector" | "regproc" | "pg_node_tree" | "smallint[]"
+            | "int2vector" | "xid",
+        ) => {
             return Err(format!(
                 "column {column} of {} ({kind}) is not known to the comparison",
                 catalog.name
@@ -164,7 +187,11 @@ fn plain_column(catalog: &Catalog, column: &str, kind: &str) -> Result<Shown, Pr
         }
         (None, _) => format!("x.{column}::text"),
     };
-    Ok(Shown { property: column.to_owned(), sql, points_into })
+    Ok(Shown {
+        property: column.to_owned(),
+        sql,
+        points_into,
+    })
 }
 
 /// SQL of an access control list whose items are sorted; NULL, the default, and `{}` stay apart.

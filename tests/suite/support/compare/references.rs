@@ -67,20 +67,41 @@ const REFERENCES: &[(&str, &str)] = &[
         "attribute.attcollation index.indcollation partitioned_table.partcollation \
          range.rngcollation type.typcollation",
     ),
-    ("pg_tablespace", "class.reltablespace database.dattablespace"),
-    ("pg_foreign_server", "foreign_table.ftserver user_mapping.umserver"),
+    (
+        "pg_tablespace",
+        "class.reltablespace database.dattablespace",
+    ),
+    (
+        "pg_foreign_server",
+        "foreign_table.ftserver user_mapping.umserver",
+    ),
     ("pg_foreign_data_wrapper", "foreign_server.srvfdw"),
-    ("pg_am", "amop.amopmethod class.relam opclass.opcmethod opfamily.opfmethod"),
-    ("pg_constraint", "constraint.conparentid trigger.tgconstraint"),
+    (
+        "pg_am",
+        "amop.amopmethod class.relam opclass.opcmethod opfamily.opfmethod",
+    ),
+    (
+        "pg_constraint",
+        "constraint.conparentid trigger.tgconstraint",
+    ),
     ("pg_language", "proc.prolang transform.trflang"),
-    ("pg_opclass", "index.indclass partitioned_table.partclass range.rngsubopc"),
-    ("pg_opfamily", "amop.amopfamily amop.amopsortfamily amproc.amprocfamily opclass.opcfamily"),
+    (
+        "pg_opclass",
+        "index.indclass partitioned_table.partclass range.rngsubopc",
+    ),
+    (
+        "pg_opfamily",
+        "amop.amopfamily amop.amopsortfamily amproc.amprocfamily opclass.opcfamily",
+    ),
     ("pg_trigger", "trigger.tgparentid"),
     ("pg_ts_dict", "ts_config_map.mapdict"),
     ("pg_ts_parser", "ts_config.cfgparser"),
     ("pg_ts_config", "ts_config_map.mapcfg"),
     ("pg_ts_template", "ts_dict.dicttemplate"),
-    ("pg_publication", "publication_namespace.pnpubid publication_rel.prpubid"),
+    (
+        "pg_publication",
+        "publication_namespace.pnpubid publication_rel.prpubid",
+    ),
 ];
 
 /// Gives the catalog that `catalog.column` points into, if it is such a column.
@@ -90,7 +111,9 @@ pub(super) fn target(catalog: &str, column: &str) -> Option<&'static str> {
         .iter()
         .find(|(_, columns)| {
             columns.split(' ').any(|known| {
-                known.split_once('.').is_some_and(|(table, name)| table == short && name == column)
+                known
+                    .split_once('.')
+                    .is_some_and(|(table, name)| table == short && name == column)
             })
         })
         .map(|(target, _)| *target)

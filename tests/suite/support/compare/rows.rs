@@ -48,9 +48,14 @@ pub(super) async fn read_rows(session: &Session) -> Result<Facts, Problem> {
     let mut digests: BTreeMap<String, Digest> = BTreeMap::new();
     for (root, row) in read_tables(session).await? {
         let sum = digests.entry(root).or_default();
-        for (at, part) in [&mut sum.n_rows, &mut sum.high, &mut sum.low].into_iter().enumerate() {
+        for (at, part) in [&mut sum.n_rows, &mut sum.high, &mut sum.low]
+            .into_iter()
+            .enumerate()
+        {
             let text = row.get(at + 1).unwrap_or("0");
-            *part += text.parse::<i128>().map_err(|_| format!("digest {text:?}"))?;
+            *part += text
+                .parse::<i128>()
+                .map_err(|_| format!("digest {text:?}"))?;
         }
     }
     for (root, Digest { n_rows, high, low }) in digests {
@@ -61,7 +66,10 @@ pub(super) async fn read_rows(session: &Session) -> Result<Facts, Problem> {
     let sequences = session.rows(SEQUENCES).await?;
     let names: Vec<String> = sequences.iter().filter_map(|row| value(row, 0)).collect();
     let query = |name: &String| {
-        format!("SELECT {}::text, last_value::text, is_called::text FROM {name}", quoted(name))
+        format!(
+            "SELECT {}::text, last_value::text, is_called::text FROM {name}",
+            quoted(name)
+        )
     };
     for row in read_batches(session, &names, query).await? {
         let object = format!("sequence {}", row.get(0).unwrap_or_default());
@@ -79,8 +87,10 @@ pub(super) async fn read_rows(session: &Session) -> Result<Facts, Problem> {
 async fn read_tables(session: &Session) -> Result<Vec<(String, SimpleQueryRow)>, Problem> {
     let relations = session.rows(RELATIONS).await?;
     let field = |row: &SimpleQueryRow, at| value(row, at).unwrap_or_default();
-    let tables: Vec<[String; 3]> =
-        relations.iter().map(|row| [field(row, 0), field(row, 1), field(row, 2)]).collect();
+    let tables: Vec<[String; 3]> = relations
+        .iter()
+        .map(|row| [field(row, 0), field(row, 1), field(row, 2)])
+        .collect();
     let query = |[name, root, columns]: &[String; 3]| {
         let half = |from: u8| {
             format!(
@@ -125,5 +135,8 @@ async fn read_batches<T>(
 
 fn quoted(name: &str) -> String {
     let backslash = if name.contains('\\') { " E" } else { "" };
-    format!("{backslash}'{}'", name.replace('\\', "\\\\").replace('\'', "''"))
+    format!(
+        "{backslash}'{}'",
+        name.replace('\\', "\\\\").replace('\'', "''")
+    )
 }

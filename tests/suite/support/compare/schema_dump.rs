@@ -13,8 +13,10 @@ use super::session::Problem;
 
 /// The line that opens an item, between two lines of `--`.
 static HEADER: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"^-- Name: (.*); Type: ([A-Z ]+); Schema: (.*); Owner: (.*?)(?:; Tablespace: (.*))?$")
-        .expect("a valid pattern")
+    Regex::new(
+        r"^-- Name: (.*); Type: ([A-Z ]+); Schema: (.*); Owner: (.*?)(?:; Tablespace: (.*))?$",
+    )
+    .expect("a valid pattern")
 });
 
 /// An option that servers since the minor releases of November 2026 write into every column, and
@@ -30,7 +32,9 @@ pub(super) async fn read_schema_dump(
     database: Option<&str>,
 ) -> Result<Facts, Problem> {
     let mut command = Command::new(pg_dump);
-    command.args(["--schema-only", "--dbname", conninfo]).stdin(Stdio::null());
+    command
+        .args(["--schema-only", "--dbname", conninfo])
+        .stdin(Stdio::null());
     if database.is_some() {
         command.arg("--create");
     }
@@ -68,13 +72,30 @@ pub(super) fn script_facts(script: &str, database: Option<&str>) -> Facts {
         let of_database = header.contains("; Type: DATABASE")
             || header.starts_with("-- Name: DATABASE ") && header.contains("; Schema: -;");
         if let (Some(name), true) = (database, of_database) {
-            text = text.replace(name, "<database>");
-            header = header.replace(name.trim_matches('"'), "<database>").replace(name, "<database>");
+            text = without_database_name(&text, name);
+            header = without_database_name(&header, name);
         }
         add_item(&mut facts, &header, text, access_method.as_deref());
         access_method = next_access_method.or(access_method);
     }
     facts
+}
+
+/// Blanks out the name of the database, `quoted` where needed, in an item about it.
+fn without_database_name(text: &str, quoted: &str) -> String {
+    let bare = match quoted
+        .strip_prefix('"')
+        .and_then(|name| name.strip_suffix('"'))
+    {
+        Some(inside) => inside.replace("\"\"", "\""),
+        None => quoted.to_owned(),
+    };
+    text.replace(&format!("DATABASE {quoted}"), "DATABASE <database>")
+        .replace(&format!("-- Name: {bare};"), "-- Name: <database>;")
+        .replace(
+            &format!("datname = '{}'", bare.replace('\'', "''")),
+            "datname = <database>",
+        )
 }
 
 fn add_item(facts: &mut Facts, header: &str, text: String, access_method: Option<&str>) {
@@ -88,7 +109,11 @@ fn add_item(facts: &mut Facts, header: &str, text: String, access_method: Option
         schema => format!("pg_dump {kind} {schema}.{name}"),
     };
     facts.add(&object, "owner", Some(parts[4].to_owned()));
-    facts.add(&object, "tablespace", parts.get(5).map(|name| name.as_str().to_owned()));
+    facts.add(
+        &object,
+        "tablespace",
+        parts.get(5).map(|name| name.as_str().to_owned()),
+    );
     if matches!(kind, "TABLE" | "MATERIALIZED VIEW") {
         facts.add(&object, "access method", access_method.map(str::to_owned));
     }
@@ -113,10 +138,17 @@ fn statements(lines: &[&str]) -> (String, Option<String>) {
             access_method = Some(set.trim_end_matches(';').to_owned());
             continue;
         }
-        let of_the_tool = ["\\restrict ", "\\unrestrict ", "\\connect ", "SET default_tablespace = "]
-            .iter()
-            .any(|prefix| line.starts_with(prefix));
-        let version = line.starts_with("-- Dumped ") || line.starts_with("-- PostgreSQL database dump");
+        let of_the_tool = [
+            "\\restrict ",
+            "\\unrestrict ",
+            "\\connect ",
+            "\\encoding ",
+            "SET default_tablespace = ",
+        ]
+        .iter()
+        .any(|prefix| line.starts_with(prefix));
+        let version =
+            line.starts_with("-- Dumped ") || line.starts_with("-- PostgreSQL database dump");
         if of_the_tool || version {
             continue;
         }
@@ -126,12 +158,17 @@ fn statements(lines: &[&str]) -> (String, Option<String>) {
         }
     }
     let text = kept.join("\n");
-    (text.trim_matches(|c| c == '\n' || c == '-').to_owned(), access_method)
+    (
+        text.trim_matches(|c| c == '\n' || c == '-').to_owned(),
+        access_method,
+    )
 }
 
 fn without_internal_option(line: &str) -> String {
     if !line.contains("pg_attver=") {
         return line.to_owned();
     }
-    INTERNAL_OPTION.replace(line, "").replace("SET (, ", "SET (")
+    INTERNAL_OPTION
+        .replace(line, "")
+        .replace("SET (, ", "SET (")
 }

@@ -44,8 +44,12 @@ impl Session {
         let mut session = Self { client, major: 0 };
         session.rows(PINNED).await?;
         session.rows(BEGIN).await?;
-        let number = session.text("SELECT pg_catalog.current_setting('server_version_num')").await?;
-        let number: u32 = number.parse().map_err(|_| format!("server version {number:?}"))?;
+        let number = session
+            .text("SELECT pg_catalog.current_setting('server_version_num')")
+            .await?;
+        let number: u32 = number
+            .parse()
+            .map_err(|_| format!("server version {number:?}"))?;
         session.major = number / 10_000;
         Ok(session)
     }
@@ -68,7 +72,9 @@ impl Session {
     pub(super) async fn text(&self, sql: &str) -> Result<String, Problem> {
         let rows = self.rows(sql).await?;
         let value = rows.first().and_then(|row| row.get(0));
-        value.map(str::to_owned).ok_or_else(|| format!("no answer to {sql}"))
+        value
+            .map(str::to_owned)
+            .ok_or_else(|| format!("no answer to {sql}"))
     }
 }
 

@@ -19,7 +19,13 @@ pub(super) fn unified(property: &str, text: &str) -> String {
         return text.to_owned();
     }
     let without_repetition = |found: &Captures<'_>| {
-        if found[1] == found[2] { format!("::{}", &found[1]) } else { found[0].to_owned() }
+        if found[1] == found[2] {
+            format!("::{}", &found[1])
+        } else {
+            found[0].to_owned()
+        }
     };
-    CAST_ALIAS.replace_all(text, without_repetition).into_owned()
+    CAST_ALIAS
+        .replace_all(text, without_repetition)
+        .into_owned()
 }
