@@ -172,3 +172,31 @@ fn without_internal_option(line: &str) -> String {
         .replace(line, "")
         .replace("SET (, ", "SET (")
 }
+
+#[test]
+fn an_option_of_the_server_and_the_order_of_items_do_not_count() {
+    let item = |name: &str, text: &str| {
+        format!("--\n-- Name: {name}; Type: TABLE; Schema: s; Owner: o\n--\n\n{text}\n\n\n")
+    };
+    let set = |options: &str| format!("ALTER TABLE ONLY s.t ALTER COLUMN a SET ({options});");
+    let plain = [
+        item("t", &set("n_distinct=5")),
+        item("u", "CREATE TABLE s.u ();"),
+    ]
+    .concat();
+    let text = [set("pg_attver='3', n_distinct=5"), set("pg_attver='4'")].join("\n");
+    let other = [item("u", "CREATE TABLE s.u ();"), item("t", &text)].concat();
+    let differences = |other: &str| {
+        let (left, right) = (script_facts(&plain, None), script_facts(other, None));
+        left.differences(&right, false, |_, text| text.to_owned())
+    };
+    assert_eq!(differences(&other), []);
+    let heap = other.replacen(
+        "--\n",
+        "SET default_table_access_method = heap2;\n\n--\n",
+        1,
+    );
+    let found = differences(&heap);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert_eq!(found[0].what, "pg_dump TABLE s.t: access method");
+}
