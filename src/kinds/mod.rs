@@ -3,8 +3,10 @@
 
 pub mod acl;
 pub mod arena;
+mod clauses;
 pub mod common;
 pub mod core;
+pub mod names;
 pub mod row;
 pub mod toc_builder;
 
@@ -235,4 +237,22 @@ macro_rules! object_kinds {
 object_kinds! {
     schema::Schema,
     policy::Policy,
+    ts_parser::TsParser,
+    ts_template::TsTemplate,
+    ts_dict::TsDict,
+    ts_config::TsConfig,
+    foreign_data_wrapper::ForeignDataWrapper,
+    foreign_server::ForeignServer,
+    user_mapping::UserMapping,
+    view::View,
+    matview::Matview,
+    large_object::LargeObject,
+    rule::Rule,
+    trigger::Trigger,
+    publication::Publication,
+    publication_rel::PublicationRel,
+    publication_namespace::PublicationNamespace,
+    subscription::Subscription,
+    default_acl::DefaultAcl,
+    event_trigger::EventTrigger,
 }
