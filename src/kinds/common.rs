@@ -189,7 +189,14 @@ pub fn depends_on_extension(
         .filter_map(|row| cx.core().extensions.get(&row.ref_oid))
         .map(|name| {
             let name = Ident::new(&**name);
-            sql!["ALTER ", keyword, " ", address, " DEPENDS ON EXTENSION ", name]
+            sql![
+                "ALTER ",
+                keyword,
+                " ",
+                address,
+                " DEPENDS ON EXTENSION ",
+                name
+            ]
         })
         .collect()
 }

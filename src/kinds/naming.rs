@@ -74,10 +74,15 @@ pub(crate) fn operator(oid: &str) -> String {
 /// `"schema".+ (left, right)` of an operator by OID, `NONE` for a missing side; NULL for none.
 pub(crate) fn operator_signature(oid: &str) -> String {
     let side = |column: &str| {
-        format!("CASE x.{column} WHEN 0 THEN 'NONE' ELSE pg_catalog.format_type(x.{column}, NULL) END")
+        format!(
+            "CASE x.{column} WHEN 0 THEN 'NONE' ELSE pg_catalog.format_type(x.{column}, NULL) END"
+        )
     };
     let (name, left, right) = (operator_text(), side("oprleft"), side("oprright"));
-    of_operator(&format!("{name} || ' (' || {left} || ', ' || {right} || ')'"), oid)
+    of_operator(
+        &format!("{name} || ' (' || {left} || ', ' || {right} || ')'"),
+        oid,
+    )
 }
 
 fn operator_text() -> String {
@@ -130,7 +135,10 @@ pub(crate) fn function_members(of: MembersOf) -> String {
 
 /// Member operators as an array of `OPERATOR n "s".+ (left, right) …`.
 pub(crate) fn operator_clauses(of: MembersOf) -> String {
-    let (operator, family) = (operator_signature("m.amopopr"), operator_family("m.amopsortfamily"));
+    let (operator, family) = (
+        operator_signature("m.amopopr"),
+        operator_family("m.amopsortfamily"),
+    );
     let condition = of.condition(2602, "amopfamily");
     format!(
         "ARRAY(SELECT 'OPERATOR ' || m.amopstrategy || ' ' || {operator} \

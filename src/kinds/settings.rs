@@ -38,13 +38,12 @@ fn split_list(value: &str) -> Option<Vec<String>> {
     let mut elements = Vec::new();
     let mut rest = value.trim_start();
     while !rest.is_empty() {
-        let (element, after) = match rest.strip_prefix('"') {
-            Some(quoted) => quoted_element(quoted)?,
-            None => {
-                let end = rest.find(|c: char| c == ',' || c.is_whitespace());
-                let (element, after) = rest.split_at(end.unwrap_or(rest.len()));
-                (element.to_owned(), after)
-            }
+        let (element, after) = if let Some(quoted) = rest.strip_prefix('"') {
+            quoted_element(quoted)?
+        } else {
+            let end = rest.find(|c: char| c == ',' || c.is_whitespace());
+            let (element, after) = rest.split_at(end.unwrap_or(rest.len()));
+            (element.to_owned(), after)
         };
         elements.push(element);
         rest = match after.trim_start() {
@@ -79,16 +78,25 @@ mod tests {
     #[test]
     fn lists_of_names_are_set_element_by_element() {
         let text = |setting| set_clause(setting).text();
-        assert_eq!(text(r#"search_path="A b", pg_temp"#), r#"SET "search_path" TO 'A b', 'pg_temp'"#);
+        assert_eq!(
+            text(r#"search_path="A b", pg_temp"#),
+            r#"SET "search_path" TO 'A b', 'pg_temp'"#
+        );
         assert_eq!(text(r#"search_path="""#), r#"SET "search_path" TO ''"#);
         assert_eq!(text("search_path="), r#"SET "search_path" TO ''"#);
-        assert_eq!(text(r#"Search_Path="a""b,c""#), r#"SET "Search_Path" TO 'a"b,c'"#);
+        assert_eq!(
+            text(r#"Search_Path="a""b,c""#),
+            r#"SET "Search_Path" TO 'a"b,c'"#
+        );
     }
 
     #[test]
     fn other_values_are_one_literal() {
         let text = |setting| set_clause(setting).text();
-        assert_eq!(text("DateStyle=ISO, DMY"), r#"SET "DateStyle" TO 'ISO, DMY'"#);
+        assert_eq!(
+            text("DateStyle=ISO, DMY"),
+            r#"SET "DateStyle" TO 'ISO, DMY'"#
+        );
         assert_eq!(text("my.opt=a=b'c"), r#"SET "my.opt" TO 'a=b''c'"#);
     }
 }
