@@ -337,6 +337,11 @@ impl Core {
         found
     }
 
+    /// True if the relation is a partitioned table.
+    pub fn is_partitioned(&self, relation: Oid) -> bool {
+        self.relations.get(&relation).is_some_and(|row| row.kind == 'p')
+    }
+
     /// The topmost partitioned ancestor of a partition; itself if it is none.
     pub fn partition_root(&self, relation: Oid) -> Oid {
         let mut root = relation;
