@@ -27,7 +27,12 @@ impl Constraint {
     /// The constraint with its index. The server's own text of keys leaves out the index's options.
     fn whole(&self, cx: &RenderCx<'_>) -> Sql {
         let name = Ident::new(&*self.row.name);
-        let add = sql![self.alter(cx, true), " ADD CONSTRAINT ", name, " "];
+        let add = sql![
+            self.alter(cx, !self.reaches_partitions()),
+            " ADD CONSTRAINT ",
+            name,
+            " "
+        ];
         if !self.is_key() {
             return sql![add, &self.definition];
         }
@@ -61,7 +66,15 @@ impl Constraint {
     /// The steps of a key or exclusion: where possible the index first, under a lock that lets other indexes be built.
     pub(super) fn key_steps(&self, cx: &RenderCx<'_>) -> Vec<(Step, Vec<(Oid, LockMode)>)> {
         let table = self.row.table;
-        let exclusive = vec![(table, LockMode::AccessExclusive)];
+        let reached = if self.reaches_partitions() {
+            cx.core().descendants(table)
+        } else {
+            Vec::new()
+        };
+        let reached = std::iter::once(table).chain(reached);
+        let exclusive: Vec<_> = reached
+            .map(|oid| (oid, LockMode::AccessExclusive))
+            .collect();
         let adoptable = self.is_key() && self.row.table_kind == 'r' && !self.row.period;
         let mut steps = Vec::new();
         let name = Ident::new(&*self.row.name);

@@ -7,13 +7,13 @@ mod key;
 use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
 use super::index::{self, Marks, PartitionIndex};
 use super::row::{Letter, Oid, catalog_row};
-use super::table::inline;
-use super::toc_builder::TocBuilder;
+use super::table::{aspects, inline};
+use super::toc_builder::{DraftKey, TocBuilder};
 use super::{Ddl, DraftForm, KindFacts, ObjectKind};
 use crate::error::{Error, Result};
 use crate::pg::version::{V15, V18};
 use crate::sql::{Ident, ServerSql, Sql, sql};
-use crate::toc::{EntryName, Stage};
+use crate::toc::{EntryName, Part, Stage};
 
 catalog_row! {
     /// `pg_constraint` of tables, with the index of keys and exclusions. Foreign keys are another kind's.
@@ -32,6 +32,8 @@ catalog_row! {
         /// c check, n not null, p primary key, u unique, x exclusion.
         kind: Letter = col("k.contype"),
         index: Option<Oid> = col("i.indexrelid"),
+        /// The partitioned table's constraint of which this is a part, or 0.
+        parent: Oid = col("k.conparentid"),
         deferrable: bool = col("k.condeferrable"),
         deferred: bool = col("k.condeferred"),
         validated: bool = col("k.convalidated"),
@@ -111,6 +113,9 @@ impl ObjectKind for Constraint {
                 return None;
             }
         }
+        if row.kind == 'x' && comes_with_parent(row, cx) {
+            return None;
+        }
         let id = CatalogId::new(class::CONSTRAINT, row.oid);
         Some(Subject {
             id,
@@ -145,6 +150,18 @@ impl ObjectKind for Constraint {
             validates,
         })
     }
+}
+
+/// True if a partition's exclusion is made by its parent's: the server cannot attach it (`ALTER INDEX … ATTACH PARTITION`
+/// refuses: "index definitions do not match", seen on 17.10 and 18.4).
+fn comes_with_parent(row: &TableConstraintRow, cx: &LoadCx<'_>) -> bool {
+    let link = cx
+        .core
+        .parents
+        .get(&row.table)
+        .and_then(|links| links.first());
+    let parent = link.and_then(|link| cx.relations.get(&link.parent));
+    row.parent != 0 && parent.is_some_and(|parts| parts.has(Part::Define))
 }
 
 fn column_names(row: &TableConstraintRow, cx: &LoadCx<'_>) -> Result<Vec<Ident>> {
@@ -185,6 +202,11 @@ impl Constraint {
 
     fn is_key(&self) -> bool {
         matches!(self.row.kind.0, 'p' | 'u')
+    }
+
+    /// An exclusion reaches partitions from its parent; keys are made on each and attached.
+    fn reaches_partitions(&self) -> bool {
+        self.row.kind == 'x' && self.row.table_kind == 'p'
     }
 
     fn marks(&self) -> Marks<'_> {
@@ -266,6 +288,16 @@ impl Ddl for Constraint {
     fn hidden_needs(&self, cx: &RenderCx<'_>) -> Vec<CatalogId> {
         let table = CatalogId::relation(self.row.table);
         std::iter::once(table).chain(self.check_needs(cx)).collect()
+    }
+
+    fn hidden_aspects(&self, cx: &RenderCx<'_>) -> Vec<DraftKey> {
+        let partitions = self
+            .reaches_partitions()
+            .then(|| cx.core().descendants(self.row.table));
+        let partitions = partitions.into_iter().flatten();
+        partitions
+            .filter_map(|oid| aspects::attach_key(cx, oid))
+            .collect()
     }
 
     fn absorbs(&self) -> Vec<CatalogId> {
