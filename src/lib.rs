@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod catalog;
+pub mod dump;
 pub mod error;
 pub mod graph;
 pub mod kinds;

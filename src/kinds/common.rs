@@ -67,6 +67,9 @@ fn described(ddl: &dyn Ddl, id: CatalogId, column: i32, cx: &RenderCx<'_>) -> Op
     if id.class == class::CONSTRAINT {
         return constraint_address(id, cx);
     }
+    if id.class == class::LARGE_OBJECT {
+        return Some(sql!["LARGE OBJECT ", id.oid]);
+    }
     if id.class != class::RELATION {
         return None;
     }
@@ -173,6 +176,32 @@ pub fn grant_text(grant: &Grant) -> Sql {
 /// A name in a schema.
 pub fn qualified(schema: super::row::Oid, name: &str, cx: &RenderCx<'_>) -> QualifiedName {
     cx.core().qualified(schema, name)
+}
+
+/// `ALTER … DEPENDS ON EXTENSION` for each extension with which an object is to go (`pg_depend.deptype` x).
+///
+/// `keyword` and `address` name the object as that `ALTER` takes it.
+pub fn depends_on_extension(
+    id: CatalogId,
+    keyword: &'static str,
+    address: &Sql,
+    cx: &RenderCx<'_>,
+) -> Vec<Sql> {
+    let rows = cx.core().depends_of(id);
+    rows.filter(|row| row.kind == 'x' && row.ref_class == class::EXTENSION)
+        .filter_map(|row| cx.core().extensions.get(&row.ref_oid))
+        .map(|name| {
+            let name = Ident::new(&**name);
+            sql![
+                "ALTER ",
+                keyword,
+                " ",
+                address,
+                " DEPENDS ON EXTENSION ",
+                name
+            ]
+        })
+        .collect()
 }
 
 /// `WITH (a = 'b', toast.c = 'd')` from `reloptions`, the table's own first; `None` if there are none.

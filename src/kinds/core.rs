@@ -46,9 +46,9 @@ catalog_row! {
 }
 
 catalog_row! {
-    /// `pg_depend` between objects that users made. Pinned objects need no order.
+    /// `pg_depend` between objects that users made. Pinned objects need no order; DEPENDS ON EXTENSION may name initdb's own.
     pub struct DependRow from "pg_catalog.pg_depend d"
-        where "d.objid >= 16384 AND d.refobjid >= 16384 AND d.deptype <> 'p'" {
+        where "d.objid >= 16384 AND (d.refobjid >= 16384 OR d.deptype = 'x') AND d.deptype <> 'p'" {
         class: Oid = col("d.classid"),
         oid: Oid = col("d.objid"),
         column: i32 = col("d.objsubid"),

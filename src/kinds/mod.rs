@@ -3,9 +3,13 @@
 
 pub mod acl;
 pub mod arena;
+mod clauses;
 pub mod common;
 pub mod core;
+pub mod naming;
+pub mod names;
 pub mod row;
+pub mod settings;
 pub mod toc_builder;
 
 use crate::error::{Error, Result};
@@ -234,6 +238,24 @@ macro_rules! object_kinds {
 
 object_kinds! {
     schema::Schema,
+    extension::Extension,
+    enum_type::EnumType,
+    composite_type::CompositeType,
+    range_type::RangeType,
+    domain::Domain,
+    domain_constraint::DomainConstraint,
+    base_type::BaseType,
+    function::Function,
+    aggregate::Aggregate,
+    cast::Cast,
+    operator::Operator,
+    operator_family::OperatorFamily,
+    operator_class::OperatorClass,
+    language::Language,
+    collation::Collation,
+    conversion::Conversion,
+    transform::Transform,
+    access_method::AccessMethod,
     table::Table,
     foreign_table::ForeignTable,
     sequence::Sequence,
@@ -243,4 +265,22 @@ object_kinds! {
     foreign_key::ForeignKey,
     statistics::Statistics,
     policy::Policy,
+    ts_parser::TsParser,
+    ts_template::TsTemplate,
+    ts_dict::TsDict,
+    ts_config::TsConfig,
+    foreign_data_wrapper::ForeignDataWrapper,
+    foreign_server::ForeignServer,
+    user_mapping::UserMapping,
+    view::View,
+    matview::Matview,
+    large_object::LargeObject,
+    rule::Rule,
+    trigger::Trigger,
+    publication::Publication,
+    publication_rel::PublicationRel,
+    publication_namespace::PublicationNamespace,
+    subscription::Subscription,
+    default_acl::DefaultAcl,
+    event_trigger::EventTrigger,
 }

@@ -107,6 +107,16 @@ pub struct SnapshotReader {
 }
 
 impl SnapshotReader {
+    /// Reads in a snapshot of its own: what a dump must never do, and how a test shows that it would be noticed.
+    #[doc(hidden)]
+    pub async fn without_import(session: Session) -> Result<Self> {
+        let begin = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+        session
+            .batch("a reader's transaction", "BEGIN", begin)
+            .await?;
+        Ok(SnapshotReader { session })
+    }
+
     /// Begins a transaction in the snapshot, in one round trip.
     pub async fn import(session: Session, snapshot: &SnapshotId) -> Result<Self> {
         let statement = sql![
