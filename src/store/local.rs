@@ -230,8 +230,9 @@ impl Store for LocalStore {
         let wanted = key.clone();
         self.run(key, "delete", move |store| {
             let path = store.path(&wanted);
-            absent_is_none(fs::remove_file(&path))?;
-            store.mark_dirty(path.parent().expect("a key has at least one segment"));
+            if absent_is_none(fs::remove_file(&path))?.is_some() {
+                store.mark_dirty(path.parent().expect("a key has at least one segment"));
+            }
             Ok(())
         })
         .await
