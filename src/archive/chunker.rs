@@ -485,8 +485,8 @@ mod tests {
                 reader.push(&cut.bytes);
             }
             prop_assert_eq!(reader.finish(), Ok(part.fingerprint));
-            prop_assert_eq!(part.n_bytes as usize, rows.concat().len());
-            prop_assert_eq!(part.fingerprint.n_rows() as usize, rows.len());
+            prop_assert_eq!(part.n_bytes, rows.concat().len() as u64);
+            prop_assert_eq!(part.fingerprint.n_rows(), rows.len() as u64);
         }
 
         #[test]
@@ -527,7 +527,7 @@ mod tests {
             let mut reader = RowReader::new(CopyFormat::Binary);
             reader.push(&tuples);
             prop_assert_eq!(reader.finish(), Ok(part.fingerprint));
-            prop_assert_eq!(part.fingerprint.n_rows() as usize, fields.len());
+            prop_assert_eq!(part.fingerprint.n_rows(), fields.len() as u64);
         }
 
         #[test]
@@ -557,8 +557,8 @@ mod tests {
             }
             for ((rows, bytes), end) in tables.iter().zip(by_part).zip(ends) {
                 prop_assert_eq!(rows.concat(), bytes);
-                prop_assert_eq!(end.n_bytes as usize, rows.concat().len());
-                prop_assert_eq!(end.fingerprint.n_rows() as usize, rows.len());
+                prop_assert_eq!(end.n_bytes, rows.concat().len() as u64);
+                prop_assert_eq!(end.fingerprint.n_rows(), rows.len() as u64);
             }
         }
     }

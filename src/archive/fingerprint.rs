@@ -322,7 +322,9 @@ mod tests {
 
     fn fingerprint_of(rows: &[&[u8]]) -> Fingerprint {
         let mut fingerprint = Fingerprint::default();
-        rows.iter().for_each(|row| fingerprint.add_row(row));
+        for row in rows {
+            fingerprint.add_row(row);
+        }
         fingerprint
     }
 

@@ -231,10 +231,11 @@ async fn write_rows(
         pieces.add(cut.number, &cut.spans, &put.chunk);
         stored.push(put);
     }
-    let index = |(i, (table, parts)): (usize, (&Table, Vec<(Option<u32>, PartEnd)>))| {
-        table_index(u32::try_from(i).unwrap(), table, &parts, &mut pieces)
-    };
-    Ok(tables.iter().zip(parts).enumerate().map(index).collect())
+    let mut indexes = Vec::new();
+    for ((table, parts), number) in tables.iter().zip(parts).zip(0..) {
+        indexes.push(table_index(number, table, &parts, &mut pieces));
+    }
+    Ok(indexes)
 }
 
 fn table_index(

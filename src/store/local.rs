@@ -158,7 +158,9 @@ impl LocalStore {
             let synced = sync_folder(folder);
             if synced.is_err() {
                 // Nothing may be called durable by a later flush that this one could not sync.
-                folders.iter().for_each(|folder| self.mark_dirty(folder));
+                for folder in &folders {
+                    self.mark_dirty(folder);
+                }
                 return synced;
             }
         }

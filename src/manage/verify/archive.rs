@@ -37,13 +37,15 @@ impl Run<'_> {
         let index_whole = self
             .check_stream(&store, archive, "data index", &manifest.data_index)
             .await;
-        let entries = match toc_whole {
-            true => self.lines(archive, archive.entries().await),
-            false => None,
+        let entries = if toc_whole {
+            self.lines(archive, archive.entries().await)
+        } else {
+            None
         };
-        let tables = match index_whole {
-            true => self.lines(archive, archive.table_indexes().await),
-            false => None,
+        let tables = if index_whole {
+            self.lines(archive, archive.table_indexes().await)
+        } else {
+            None
         };
         if let Some(entries) = &entries {
             self.check_numbering(archive, entries);
@@ -51,10 +53,10 @@ impl Run<'_> {
         let Some(tables) = tables else {
             return false;
         };
-        let names = names_of(entries.as_deref().unwrap_or_default());
+        let by_id = names_of(entries.as_deref().unwrap_or_default());
         let named: Vec<Named<'_>> = tables
             .iter()
-            .map(|table| (table, name_of(&names, table.entry)))
+            .map(|table| (table, name_of(&by_id, table.entry)))
             .collect();
         if let Some(entries) = &entries {
             self.check_owners(archive, &named, entries);

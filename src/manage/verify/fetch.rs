@@ -36,7 +36,8 @@ fn problem(error: &Error) -> String {
         let mut text = "cannot be read".to_owned();
         let mut cause: Option<&dyn std::error::Error> = Some(error);
         while let Some(error) = cause {
-            text.push_str(&format!(": {error}"));
+            text.push_str(": ");
+            text.push_str(&error.to_string());
             cause = error.source();
         }
         return text;

@@ -62,11 +62,11 @@ impl SegmentJob {
 
     /// Stands for the segment's contents: the same pieces hold the same rows in every archive.
     pub(super) fn identity(&self) -> Digest {
-        let mut text = format!("{:?}", self.format);
-        for (chunk, range) in &self.pieces {
-            text.push_str(&format!(" {} {}..{}", chunk.chunk, range.start, range.end));
-        }
-        Digest::of(text.as_bytes())
+        let pieces = self.pieces.iter();
+        let text: Vec<String> = pieces
+            .map(|(chunk, range)| format!("{} {}..{}", chunk.chunk, range.start, range.end))
+            .collect();
+        Digest::of(format!("{:?} {}", self.format, text.join(" ")).as_bytes())
     }
 }
 

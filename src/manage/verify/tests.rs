@@ -198,7 +198,7 @@ async fn an_archive_may_lie_about_its_rows_and_is_caught() {
     let other = change("rows", &|table| table.segments[0].n_rows += 1).await;
     says(other, "its chunks hold 50");
     let other = change("range", &|table| {
-        table.segments[0].pieces[0].offset = u64::MAX
+        table.segments[0].pieces[0].offset = u64::MAX;
     })
     .await;
     says(other, "does not lie in its chunk");
