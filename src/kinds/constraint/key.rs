@@ -1,9 +1,11 @@
 //! Keys and exclusions: the index first, adopted as a constraint where the server can, or both at once.
 
 use super::Constraint;
+use crate::kinds::DraftForm;
 use crate::kinds::arena::RenderCx;
 use crate::kinds::common;
 use crate::kinds::row::Oid;
+use crate::pg::version::{V15, V17, V18};
 use crate::sql::{Ident, Sql, sql};
 use crate::toc::{LockMode, Step};
 
@@ -63,8 +65,42 @@ impl Constraint {
         ]
     }
 
-    /// The steps of a key or exclusion: where possible the index first, under a lock that lets other indexes be built.
-    pub(super) fn key_steps(&self, cx: &RenderCx<'_>) -> Vec<(Step, Vec<(Oid, LockMode)>)> {
+    /// True if the index can be built first and then become the constraint.
+    pub(super) fn is_adoptable(&self) -> bool {
+        self.is_key() && self.row.table_kind == 'r' && !self.row.period
+    }
+
+    pub(super) fn key_forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
+        let form = |adopt: bool| {
+            let steps = self.key_steps(cx, adopt).into_iter();
+            steps.fold(DraftForm::default(), |form, (step, locks)| {
+                form.step(step, locks)
+            })
+        };
+        let mut forms = vec![form(self.is_adoptable())];
+        let oldest = match self.row.kind.0 {
+            _ if self.row.period => Some(V18),
+            'x' if self.reaches_partitions() => Some(V17),
+            _ => self.row.nulls_not_distinct.then_some(V15),
+        };
+        forms[0].form.since = oldest;
+        // Since 18 adopting a primary key makes inherited NOT NULLs local too (seen on 18.4).
+        let inherits = cx.core().parents.contains_key(&self.row.table);
+        if self.row.kind == 'p' && self.is_adoptable() && inherits {
+            forms[0].form.until = Some(V18);
+            let mut plain = form(false);
+            plain.form.since = Some(V18);
+            forms.push(plain);
+        }
+        forms
+    }
+
+    /// The steps of a key or exclusion: with `adopt` the index first, under a lock that lets other indexes be built.
+    pub(super) fn key_steps(
+        &self,
+        cx: &RenderCx<'_>,
+        adopt: bool,
+    ) -> Vec<(Step, Vec<(Oid, LockMode)>)> {
         let table = self.row.table;
         let reached = if self.reaches_partitions() {
             cx.core().descendants(table)
@@ -75,10 +111,9 @@ impl Constraint {
         let exclusive: Vec<_> = reached
             .map(|oid| (oid, LockMode::AccessExclusive))
             .collect();
-        let adoptable = self.is_key() && self.row.table_kind == 'r' && !self.row.period;
         let mut steps = Vec::new();
         let name = Ident::new(&*self.row.name);
-        match self.index_definition.as_ref().filter(|_| adoptable) {
+        match self.index_definition.as_ref().filter(|_| adopt) {
             Some(definition) => {
                 let build = Step {
                     sql: vec![sql![definition]],
@@ -86,7 +121,7 @@ impl Constraint {
                     ..Step::default()
                 };
                 steps.push((build, vec![(table, LockMode::Share)]));
-                let adopt = sql![
+                let add = sql![
                     self.alter(cx, true),
                     " ADD CONSTRAINT ",
                     &name,
@@ -98,7 +133,7 @@ impl Constraint {
                 ];
                 steps.push((
                     Step {
-                        sql: vec![adopt],
+                        sql: vec![add],
                         ..Step::default()
                     },
                     exclusive,
