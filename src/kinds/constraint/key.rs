@@ -111,44 +111,30 @@ impl Constraint {
         let exclusive: Vec<_> = reached
             .map(|oid| (oid, LockMode::AccessExclusive))
             .collect();
-        let mut steps = Vec::new();
         let name = Ident::new(&*self.row.name);
-        match self.index_definition.as_ref().filter(|_| adopt) {
-            Some(definition) => {
-                let build = Step {
-                    sql: vec![sql![definition]],
-                    builds_index: true,
-                    ..Step::default()
-                };
-                steps.push((build, vec![(table, LockMode::Share)]));
-                let add = sql![
-                    self.alter(cx, true),
-                    " ADD CONSTRAINT ",
-                    &name,
-                    " ",
-                    self.key_word(),
-                    " USING INDEX ",
-                    &name,
-                    self.deferral(),
-                ];
-                steps.push((
-                    Step {
-                        sql: vec![add],
-                        ..Step::default()
-                    },
-                    exclusive,
-                ));
-            }
-            None => {
-                let whole = Step {
-                    sql: vec![self.whole(cx)],
-                    builds_index: true,
-                    ..Step::default()
-                };
-                steps.push((whole, exclusive));
-            }
+        let mut steps = Vec::new();
+        if let Some(definition) = self.index_definition.as_ref().filter(|_| adopt) {
+            let build = building(sql![definition]);
+            steps.push((build, vec![(table, LockMode::Share)]));
+            let add = sql![
+                self.alter(cx, true),
+                " ADD CONSTRAINT ",
+                &name,
+                " ",
+                self.key_word(),
+                " USING INDEX ",
+                &name,
+                self.deferral(),
+            ];
+            let adopt = Step {
+                sql: vec![add],
+                ..Step::default()
+            };
+            steps.push((adopt, exclusive));
+        } else {
+            steps.push((building(self.whole(cx)), exclusive));
         }
-        let (step, _) = steps.last_mut().expect("both arms push a step");
+        let (step, _) = steps.last_mut().expect("both branches push a step");
         if let Some(index) = self.row.index {
             step.sql
                 .extend(self.marks().on_index(&cx.core().relation(index)));
@@ -157,5 +143,13 @@ impl Constraint {
         step.sql
             .extend(on_table.into_iter().flat_map(|(statements, _)| statements));
         steps
+    }
+}
+
+fn building(statement: Sql) -> Step {
+    Step {
+        sql: vec![statement],
+        builds_index: true,
+        ..Step::default()
     }
 }

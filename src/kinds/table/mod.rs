@@ -231,3 +231,6 @@ impl Ddl for Table {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
