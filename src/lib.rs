@@ -1,9 +1,12 @@
-//! pgark: a native logical dumper for PostgreSQL.
+//! pgark: a native logical dumper for `PostgreSQL`.
 
 pub mod archive;
+pub mod catalog;
+pub mod dump;
 pub mod error;
 pub mod graph;
 pub mod kinds;
+pub mod manage;
 pub mod pg;
 pub mod progress;
 pub mod sql;

@@ -1,4 +1,26 @@
 //! Repositories and archives: layout, manifest, chunks, streams. The specification is `docs/format.md`.
 
+pub mod buffer;
+pub mod chunker;
+pub mod chunks;
+pub mod codec;
+pub mod cpu;
 pub mod digest;
+pub mod fingerprint;
 pub mod index;
+pub mod jsonl;
+pub mod lease;
+pub mod manifest;
+pub mod marker;
+pub mod name;
+pub mod records;
+pub mod repository;
+pub mod sealed;
+
+pub use chunks::{ChunkRef, ChunkStore, StoredChunk};
+pub use cpu::CpuPool;
+pub use digest::Digest;
+pub use fingerprint::Fingerprint;
+pub use manifest::Manifest;
+pub use name::ArchiveName;
+pub use repository::{Archive, GroupFilter, Listed, Repository};

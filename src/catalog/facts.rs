@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 use crate::kinds::acl::{self, ExplodedRow, ObjectAcl};
 use crate::kinds::arena::{CatalogId, class};
 use crate::kinds::core::{
-    ColumnRow, CommentRow, ConstraintRow, Core, DatabaseFacts, DefaultRow, DependRow, InheritsRow, LabelRow,
-    MemberRow, NamespaceRow, RelationRow, RoleRow,
+    ColumnRow, CommentRow, ConstraintRow, Core, DatabaseFacts, DefaultRow, DependRow, InheritsRow,
+    LabelRow, MemberRow, NamespaceRow, RelationRow, RoleRow,
 };
 use crate::kinds::row::{CatalogRow, Letter, Oid, catalog_row};
 use crate::pg::session::Session;
@@ -22,10 +22,20 @@ pub async fn rows<R: CatalogRow>(session: &Session, what: &str) -> Result<Vec<R>
 }
 
 /// The rows of a query for a set of OIDs.
-pub async fn rows_for<R: CatalogRow>(session: &Session, what: &str, oids: &[Oid]) -> Result<Vec<R>> {
+pub async fn rows_for<R: CatalogRow>(
+    session: &Session,
+    what: &str,
+    oids: &[Oid],
+) -> Result<Vec<R>> {
     let oids = oids.to_vec();
     let param: &(dyn ToSql + Sync) = &oids;
-    read(session, what, &R::query(session.version()), &[(param, Type::OID_ARRAY)]).await
+    read(
+        session,
+        what,
+        &R::query(session.version()),
+        &[(param, Type::OID_ARRAY)],
+    )
+    .await
 }
 
 async fn read<R: CatalogRow>(
@@ -35,25 +45,49 @@ async fn read<R: CatalogRow>(
     params: &[(&(dyn ToSql + Sync), Type)],
 ) -> Result<Vec<R>> {
     let rows = session.query(what, query, params).await?;
-    rows.iter().map(|row| R::from_row(row).map_err(Error::sql(what, "reading its rows"))).collect()
+    rows.iter()
+        .map(|row| R::from_row(row).map_err(Error::sql(what, "reading its rows")))
+        .collect()
 }
 
 /// Names, memberships, dependencies, comments, labels, privileges, inheritance, constraints.
 pub async fn read_core(session: &Session, database: DatabaseFacts) -> Result<Core> {
-    let mut core = Core { database, ..Core::default() };
-    core.schemas = by(rows::<NamespaceRow>(session, "schemas").await?, |row| row.oid);
-    core.relations = by(rows::<RelationRow>(session, "relations").await?, |row| row.oid);
+    let mut core = Core {
+        database,
+        ..Core::default()
+    };
+    core.schemas = by(rows::<NamespaceRow>(session, "schemas").await?, |row| {
+        row.oid
+    });
+    core.relations = by(rows::<RelationRow>(session, "relations").await?, |row| {
+        row.oid
+    });
     let roles = rows::<RoleRow>(session, "roles").await?;
     core.roles = roles.into_iter().map(|row| (row.oid, row.name)).collect();
     core.depends = rows::<DependRow>(session, "dependencies").await?;
-    core.depends.sort_by_key(|row| (row.class, row.oid, row.ref_class, row.ref_oid, row.ref_column));
+    core.depends.sort_by_key(|row| {
+        (
+            row.class,
+            row.oid,
+            row.ref_class,
+            row.ref_oid,
+            row.ref_column,
+        )
+    });
     let members = rows::<MemberRow>(session, "extension members").await?;
-    core.members =
-        members.iter().map(|row| (CatalogId::new(row.class, row.oid), row.extension)).collect();
+    core.members = members
+        .iter()
+        .map(|row| (CatalogId::new(row.class, row.oid), row.extension))
+        .collect();
     let extensions = rows::<ExtensionName>(session, "extensions").await?;
-    core.extensions = extensions.iter().map(|row| (row.oid, row.name.clone())).collect();
-    core.config_tables =
-        extensions.iter().flat_map(|row| row.config.iter().flatten().copied()).collect();
+    core.extensions = extensions
+        .iter()
+        .map(|row| (row.oid, row.name.clone()))
+        .collect();
+    core.config_tables = extensions
+        .iter()
+        .flat_map(|row| row.config.iter().flatten().copied())
+        .collect();
     let comments = rows::<CommentRow>(session, "comments").await?;
     core.comments = group(comments, |row| CatalogId::new(row.class, row.oid));
     let labels = rows::<LabelRow>(session, "security labels").await?;
@@ -107,7 +141,11 @@ catalog_row! {
 }
 
 /// Columns and defaults of the relations that objects will look at.
-pub async fn read_columns(session: &Session, core: &mut Core, relations: &BTreeSet<Oid>) -> Result<()> {
+pub async fn read_columns(
+    session: &Session,
+    core: &mut Core,
+    relations: &BTreeSet<Oid>,
+) -> Result<()> {
     let oids: Vec<Oid> = relations.iter().copied().collect();
     let columns = rows_for::<ColumnRow>(session, "columns", &oids).await?;
     core.columns = group(columns, |row| row.relation);
@@ -147,7 +185,16 @@ catalog_row! {
 
 /// Where privileges live: catalog OID, table, identity, column number, owner, ACL, `acldefault`'s letter, column name.
 const ACL_HOMES: [[&str; 8]; 9] = [
-    ["1259", "pg_class c", "c.oid", "0", "c.relowner", "c.relacl", "CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END", "NULL"],
+    [
+        "1259",
+        "pg_class c",
+        "c.oid",
+        "0",
+        "c.relowner",
+        "c.relacl",
+        "CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END",
+        "NULL",
+    ],
     [
         "1259",
         "pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid",
@@ -158,13 +205,76 @@ const ACL_HOMES: [[&str; 8]; 9] = [
         "'c'",
         "a.attname",
     ],
-    ["1255", "pg_proc p", "p.oid", "0", "p.proowner", "p.proacl", "'f'", "NULL"],
-    ["1247", "pg_type t", "t.oid", "0", "t.typowner", "t.typacl", "'T'", "NULL"],
-    ["2615", "pg_namespace n", "n.oid", "0", "n.nspowner", "n.nspacl", "'n'", "NULL"],
-    ["2612", "pg_language l", "l.oid", "0", "l.lanowner", "l.lanacl", "'l'", "NULL"],
-    ["2328", "pg_foreign_data_wrapper f", "f.oid", "0", "f.fdwowner", "f.fdwacl", "'F'", "NULL"],
-    ["1417", "pg_foreign_server s", "s.oid", "0", "s.srvowner", "s.srvacl", "'S'", "NULL"],
-    ["2995", "pg_largeobject_metadata m", "m.oid", "0", "m.lomowner", "m.lomacl", "'L'", "NULL"],
+    [
+        "1255",
+        "pg_proc p",
+        "p.oid",
+        "0",
+        "p.proowner",
+        "p.proacl",
+        "'f'",
+        "NULL",
+    ],
+    [
+        "1247",
+        "pg_type t",
+        "t.oid",
+        "0",
+        "t.typowner",
+        "t.typacl",
+        "'T'",
+        "NULL",
+    ],
+    [
+        "2615",
+        "pg_namespace n",
+        "n.oid",
+        "0",
+        "n.nspowner",
+        "n.nspacl",
+        "'n'",
+        "NULL",
+    ],
+    [
+        "2612",
+        "pg_language l",
+        "l.oid",
+        "0",
+        "l.lanowner",
+        "l.lanacl",
+        "'l'",
+        "NULL",
+    ],
+    [
+        "2328",
+        "pg_foreign_data_wrapper f",
+        "f.oid",
+        "0",
+        "f.fdwowner",
+        "f.fdwacl",
+        "'F'",
+        "NULL",
+    ],
+    [
+        "1417",
+        "pg_foreign_server s",
+        "s.oid",
+        "0",
+        "s.srvowner",
+        "s.srvacl",
+        "'S'",
+        "NULL",
+    ],
+    [
+        "2995",
+        "pg_largeobject_metadata m",
+        "m.oid",
+        "0",
+        "m.lomowner",
+        "m.lomacl",
+        "'L'",
+        "NULL",
+    ],
 ];
 
 /// ACLs that differ from what initdb or an extension left, exploded in array order, beside their base.
@@ -205,17 +315,29 @@ async fn read_acls(session: &Session, core: &mut Core) -> Result<()> {
         if let Some(name) = row.column_name {
             core.acl_columns.insert((row.oid, row.column), name);
         }
-        let entry = exploded.entry((id, row.column)).or_insert_with(|| (row.owner, Default::default()));
-        let (Some(grantor), Some(grantee), Some(privilege)) = (row.grantor, row.grantee, row.privilege)
+        let entry = exploded
+            .entry((id, row.column))
+            .or_insert_with(|| (row.owner, Default::default()));
+        let (Some(grantor), Some(grantee), Some(privilege)) =
+            (row.grantor, row.grantee, row.privilege)
         else {
             continue;
         };
         let grantable = row.grantable.unwrap_or(false);
         let side = usize::from(row.which == 'b');
-        entry.1[side].push(ExplodedRow { grantor, grantee, privilege, grantable });
+        entry.1[side].push(ExplodedRow {
+            grantor,
+            grantee,
+            privilege,
+            grantable,
+        });
     }
     for ((id, column), (owner, [items, base])) in exploded {
-        let acl = ObjectAcl { owner, items: acl::items_of(items), base: acl::items_of(base) };
+        let acl = ObjectAcl {
+            owner,
+            items: acl::items_of(items),
+            base: acl::items_of(base),
+        };
         core.acls.insert((id, column), acl);
     }
     rebase_public(session.version(), core);
@@ -225,7 +347,9 @@ async fn read_acls(session: &Session, core: &mut Core) -> Result<()> {
 
 /// `public` is compared with one fixed baseline, so that an old server's CREATE for everybody comes out as a grant.
 fn rebase_public(server: ServerVersion, core: &mut Core) {
-    let Some(public) = core.schemas.values().find(|row| row.name == "public") else { return };
+    let Some(public) = core.schemas.values().find(|row| row.name == "public") else {
+        return;
+    };
     let id = CatalogId::new(class::NAMESPACE, public.oid);
     let base = acl::public_schema_base(public.owner);
     if let Some(acl) = core.acls.get_mut(&(id, 0)) {
@@ -234,7 +358,14 @@ fn rebase_public(server: ServerVersion, core: &mut Core) {
         // Untouched since initdb on an old server: everybody may create and use.
         let mut items = base.clone();
         items[1].privileges.insert("CREATE".into(), false);
-        core.acls.insert((id, 0), ObjectAcl { owner: public.owner, items, base });
+        core.acls.insert(
+            (id, 0),
+            ObjectAcl {
+                owner: public.owner,
+                items,
+                base,
+            },
+        );
     }
 }
 

@@ -29,11 +29,32 @@ const CATALOGS: [(&str, &str, &str, &[&str]); 31] = [
         "pg_class",
         "oid",
         &[
-            "relfilenode", "relpages", "reltuples", "relallvisible", "relallfrozen", "relfrozenxid", "relminmxid",
-            "relhasindex", "relhasrules", "relhastriggers", "relhassubclass", "relrewrite", "relispopulated",
+            "relfilenode",
+            "relpages",
+            "reltuples",
+            "relallvisible",
+            "relallfrozen",
+            "relfrozenxid",
+            "relminmxid",
+            "relhasindex",
+            "relhasrules",
+            "relhastriggers",
+            "relhassubclass",
+            "relrewrite",
+            "relispopulated",
         ],
     ),
-    ("1259", "pg_attribute", "attrelid", &["attcacheoff", "atthasmissing", "attmissingval", "attoptions"]),
+    (
+        "1259",
+        "pg_attribute",
+        "attrelid",
+        &[
+            "attcacheoff",
+            "atthasmissing",
+            "attmissingval",
+            "attoptions",
+        ],
+    ),
     ("2604", "pg_attrdef", "oid", &[]),
     ("2606", "pg_constraint", "oid", &[]),
     ("1259", "pg_index", "indexrelid", &["indcheckxmin"]),
@@ -107,7 +128,11 @@ impl Definitions {
     }
 
     /// The objects among `relevant` that the fresh look has otherwise or no longer. New objects do not matter.
-    pub fn changed_in(&self, fresh: &Definitions, relevant: &BTreeSet<CatalogId>) -> Vec<CatalogId> {
+    pub fn changed_in(
+        &self,
+        fresh: &Definitions,
+        relevant: &BTreeSet<CatalogId>,
+    ) -> Vec<CatalogId> {
         let differs = |(id, digest): &(&CatalogId, &i64)| fresh.0.get(id) != Some(digest);
         let changed = self.0.iter().filter(differs).map(|(id, _)| *id);
         changed.filter(|id| relevant.contains(id)).collect()
@@ -125,6 +150,9 @@ mod tests {
         let new = Definitions([(id(1), 5), (id(2), 9), (id(4), 1)].into());
         let all = BTreeSet::from([id(1), id(2), id(3), id(4)]);
         assert_eq!(old.changed_in(&new, &all), [id(2), id(3)]);
-        assert_eq!(old.changed_in(&new, &BTreeSet::from([id(1), id(3)])), [id(3)]);
+        assert_eq!(
+            old.changed_in(&new, &BTreeSet::from([id(1), id(3)])),
+            [id(3)]
+        );
     }
 }

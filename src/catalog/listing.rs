@@ -59,35 +59,59 @@ pub struct Listing {
 
 impl Listing {
     /// Reads the list: two queries.
-    pub async fn read(session: &Session, database: &str, search_path: &[String]) -> Result<Listing> {
+    pub async fn read(
+        session: &Session,
+        database: &str,
+        search_path: &[String],
+    ) -> Result<Listing> {
         let version = session.version();
-        let rows = session.query("the list of relations", &ListedRow::query(version), &[]).await?;
+        let rows = session
+            .query("the list of relations", &ListedRow::query(version), &[])
+            .await?;
         let mut relations = BTreeMap::new();
         for row in rows {
-            let row = ListedRow::from_row(&row).map_err(Error::sql("the list of relations", "reading"))?;
+            let row = ListedRow::from_row(&row)
+                .map_err(Error::sql("the list of relations", "reading"))?;
             relations.insert(row.oid, row);
         }
-        let rows = session.query("the list of schemas", &ListedSchema::query(version), &[]).await?;
+        let rows = session
+            .query("the list of schemas", &ListedSchema::query(version), &[])
+            .await?;
         let mut schemas = BTreeMap::new();
         for row in rows {
-            let row = ListedSchema::from_row(&row).map_err(Error::sql("the list of schemas", "reading"))?;
+            let row = ListedSchema::from_row(&row)
+                .map_err(Error::sql("the list of schemas", "reading"))?;
             schemas.insert(row.oid, row);
         }
         let search_path = search_path.to_vec();
-        Ok(Listing { database: database.to_owned(), relations, schemas, search_path })
+        Ok(Listing {
+            database: database.to_owned(),
+            relations,
+            schemas,
+            search_path,
+        })
     }
 
     /// True if an unqualified name would find the relation: its schema is in the path, and no earlier one hides it.
     pub fn is_visible(&self, relation: &ListedRow, by_name: &NameIndex<'_>) -> bool {
-        let Some(position) = self.search_path.iter().position(|schema| *schema == relation.schema) else {
+        let Some(position) = self
+            .search_path
+            .iter()
+            .position(|schema| *schema == relation.schema)
+        else {
             return false;
         };
-        !self.search_path[..position].iter().any(|schema| by_name.contains(&(schema, &relation.name)))
+        !self.search_path[..position]
+            .iter()
+            .any(|schema| by_name.contains(&(schema, &relation.name)))
     }
 
     /// Schema and name of every relation, for [`Listing::is_visible`].
     pub fn name_index(&self) -> NameIndex<'_> {
-        self.relations.values().map(|row| (row.schema.as_str(), row.name.as_str())).collect()
+        self.relations
+            .values()
+            .map(|row| (row.schema.as_str(), row.name.as_str()))
+            .collect()
     }
 }
 

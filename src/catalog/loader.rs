@@ -22,19 +22,31 @@ pub async fn load(session: &Session, locked: &Locked, database: DatabaseFacts) -
     let mut core = read_core(session, database).await?;
     let columns_of = relations_to_describe(&locked.wanted, &core);
     read_columns(session, &mut core, &columns_of).await?;
-    let catalog = Catalog { core, ..Catalog::default() };
-    let mut loader = Loader { session, wanted: &locked.wanted, catalog };
+    let catalog = Catalog::new(core);
+    let mut loader = Loader {
+        session,
+        wanted: &locked.wanted,
+        catalog,
+    };
     visit_kinds(&mut loader).await?;
     Ok(loader.catalog)
 }
 
 /// Wanted relations with all their ancestors, composite types, configuration tables.
 fn relations_to_describe(wanted: &Wanted, core: &Core) -> BTreeSet<Oid> {
-    let defined = wanted.relations.iter().filter(|(_, parts)| parts.has(Part::Define));
+    let defined = wanted
+        .relations
+        .iter()
+        .filter(|(_, parts)| parts.has(Part::Define));
     let mut all: BTreeSet<Oid> = defined.map(|(oid, _)| *oid).collect();
     all.extend(&wanted.rows);
     all.extend(&core.config_tables);
-    all.extend(core.relations.values().filter(|row| row.kind == 'c').map(|row| row.oid));
+    all.extend(
+        core.relations
+            .values()
+            .filter(|row| row.kind == 'c')
+            .map(|row| row.oid),
+    );
     let mut open: Vec<Oid> = all.iter().copied().collect();
     while let Some(oid) = open.pop() {
         for parent in core.parents.get(&oid).into_iter().flatten() {
@@ -68,7 +80,9 @@ impl KindVisitor for Loader<'_> {
         let found = facts::rows::<K::Row>(self.session, label).await?;
         let mut chosen: Vec<(Subject, PartSet, K::Row)> = Vec::new();
         for row in found {
-            let Some(subject) = K::subject(&row, &self.cx()) else { continue };
+            let Some(subject) = K::subject(&row, &self.cx()) else {
+                continue;
+            };
             let parts = self.wanted.parts(&subject, &self.catalog.core);
             if !parts.is_empty() {
                 chosen.push((subject, parts, row));

@@ -9,7 +9,7 @@ use super::listing::Listing;
 use super::wanted::Wanted;
 use crate::error::{Error, Result};
 use crate::kinds::row::Oid;
-use crate::pg::session::Session;
+use crate::pg::{Session, SnapshotOwner};
 use crate::progress::{Event, Progress};
 use crate::sql::QualifiedName;
 use crate::toc::Part;
@@ -29,62 +29,53 @@ pub struct Locked {
     pub wanted: Wanted,
 }
 
-/// How the transaction that holds locks and snapshot is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Isolation {
-    /// One snapshot.
-    #[default]
-    RepeatableRead,
-    /// One snapshot that no serializable transaction can contradict; may wait.
-    SerializableDeferrable,
-}
-
-impl Isolation {
-    fn begin(self) -> &'static str {
-        match self {
-            Isolation::RepeatableRead => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
-            Isolation::SerializableDeferrable => {
-                "BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE"
-            }
-        }
-    }
+/// Where and how tables are locked.
+#[derive(Debug, Clone, Copy)]
+pub struct LockRequest<'a> {
+    /// The connected database.
+    pub database: &'a str,
+    /// The user's own search path.
+    pub search_path: &'a [String],
+    /// Wait for a snapshot that no serializable transaction can contradict.
+    pub serializable_deferrable: bool,
 }
 
 /// Lists, locks and lists again until every wanted table is locked under the name and OID that the snapshot has.
 ///
-/// Leaves the session inside the transaction. Errors name the table that could not be locked, or that kept changing.
+/// Errors name the table that could not be locked, or that kept changing.
 pub async fn lock_tables(
-    session: &Session,
-    place: (&str, &[String]),
-    isolation: Isolation,
+    mut session: Session,
+    request: LockRequest<'_>,
     progress: &dyn Progress,
     choose: &(dyn Fn(&Listing) -> Result<Wanted> + Sync),
-) -> Result<Locked> {
-    let (database, search_path) = place;
+) -> Result<(SnapshotOwner, Locked)> {
+    let LockRequest {
+        database,
+        search_path,
+        serializable_deferrable,
+    } = request;
     let mut last_change = String::new();
     for _ in 0..TRIES_MAX {
-        let before = Listing::read(session, database, search_path).await?;
+        let before = Listing::read(&session, database, search_path).await?;
         let names = lockable(&before, &choose(&before)?);
-        session.batch("the dump's transaction", "BEGIN", isolation.begin()).await?;
-        if let Err(error) = lock_all(session, names.values()).await {
-            session.batch("the dump's transaction", "ROLLBACK", "ROLLBACK").await?;
+        let owner = SnapshotOwner::begin(session, serializable_deferrable).await?;
+        if let Err(error) = lock_all(owner.session(), names.values()).await {
             if !vanished(&error) {
                 return Err(explain(error));
             }
+            session = owner.give_up().await?;
             last_change = error.to_string();
             continue;
         }
-        let listing = Listing::read(session, database, search_path).await?;
+        let listing = Listing::read(owner.session(), database, search_path).await?;
         let wanted = choose(&listing)?;
         let seen = lockable(&listing, &wanted);
-        match seen.iter().find(|(oid, name)| names.get(oid) != Some(name)) {
-            None => return Ok(Locked { listing, wanted }),
-            Some((_, name)) => {
-                last_change = format!("{} was created or renamed meanwhile", name.quoted());
-                progress.event(Event::Warning(format!("{last_change}; locking again")));
-                session.batch("the dump's transaction", "ROLLBACK", "ROLLBACK").await?;
-            }
-        }
+        let Some((_, name)) = seen.iter().find(|(oid, name)| names.get(oid) != Some(name)) else {
+            return Ok((owner, Locked { listing, wanted }));
+        };
+        last_change = format!("{} was created or renamed meanwhile", name.quoted());
+        progress.event(Event::Warning(format!("{last_change}; locking again")));
+        session = owner.give_up().await?;
     }
     Err(Error::failed(
         "locking the tables",
@@ -95,7 +86,10 @@ pub async fn lock_tables(
 
 /// The tables to lock, by OID: ordinary and partitioned ones of which more than privileges and comments is wanted.
 fn lockable(listing: &Listing, wanted: &Wanted) -> BTreeMap<Oid, QualifiedName> {
-    let rows = listing.relations.values().filter(|row| matches!(row.kind.0, 'r' | 'p'));
+    let rows = listing
+        .relations
+        .values()
+        .filter(|row| matches!(row.kind.0, 'r' | 'p'));
     rows.filter(|row| {
         let parts = wanted.relations.get(&row.oid).copied().unwrap_or_default();
         parts.has(Part::Define) || wanted.rows.contains(&row.oid)
@@ -117,12 +111,18 @@ async fn lock_all(session: &Session, names: impl Iterator<Item = &QualifiedName>
         list.push_str("ONLY ");
         list.push_str(&name.quoted());
     }
-    if list.is_empty() { Ok(()) } else { lock_batch(session, &list).await }
+    if list.is_empty() {
+        Ok(())
+    } else {
+        lock_batch(session, &list).await
+    }
 }
 
 async fn lock_batch(session: &Session, list: &str) -> Result<()> {
     let sql = format!("LOCK TABLE {list} IN ACCESS SHARE MODE");
-    session.batch("the tables to dump", "LOCK TABLE", &sql).await
+    session
+        .batch("the tables to dump", "LOCK TABLE", &sql)
+        .await
 }
 
 /// Undefined table or schema: dropped or renamed between list and lock, so the list is taken again.
@@ -135,8 +135,12 @@ fn explain(error: Error) -> Error {
         Some("42501") => {
             "grant SELECT on the table (or USAGE on its schema) to the dumping role, or leave it out with -T"
         }
-        Some("53200") => "raise max_locks_per_transaction, or dump fewer tables at once with -n or -t",
-        Some("55P03" | "57014") => "another session holds the table; try again, or end that session",
+        Some("53200") => {
+            "raise max_locks_per_transaction, or dump fewer tables at once with -n or -t"
+        }
+        Some("55P03" | "57014") => {
+            "another session holds the table; try again, or end that session"
+        }
         _ => return error,
     };
     Error::Failed {

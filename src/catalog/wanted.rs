@@ -32,9 +32,18 @@ impl Wanted {
     /// The parts wanted of a row; none if it is not dumped at all.
     pub fn parts(&self, subject: &Subject, core: &Core) -> PartSet {
         let id = subject.id;
-        let acl_only = if core.has_acl(id) { PartSet::NONE.with(Part::Acl) } else { PartSet::NONE };
+        let acl_only = if core.has_acl(id) {
+            PartSet::NONE.with(Part::Acl)
+        } else {
+            PartSet::NONE
+        };
         if core.is_member(id) {
-            return (if self.in_sight(subject, core) { acl_only } else { PartSet::NONE }).and(self.mask);
+            return (if self.in_sight(subject, core) {
+                acl_only
+            } else {
+                PartSet::NONE
+            })
+            .and(self.mask);
         }
         let parts = match subject.follows {
             Follows::Itself => match self.relations.get(&id.oid) {
@@ -43,7 +52,10 @@ impl Wanted {
                 None => PartSet::NONE,
             },
             Follows::Relation(relation) => {
-                let wanted = self.relations.get(&relation).is_some_and(|parts| parts.has(Part::Define));
+                let wanted = self
+                    .relations
+                    .get(&relation)
+                    .is_some_and(|parts| parts.has(Part::Define));
                 if wanted && !core.is_member(crate::kinds::arena::CatalogId::relation(relation)) {
                     PartSet::ALL
                 } else {
@@ -53,7 +65,9 @@ impl Wanted {
             Follows::Schema(schema) => self.parts_in_schema(subject, schema, core, acl_only),
             Follows::Database if !self.everything => PartSet::NONE,
             Follows::Database if id.oid < FIRST_NORMAL_OID => acl_only,
-            Follows::Database if id.class == class::LARGE_OBJECT_METADATA && !self.large_objects => {
+            Follows::Database
+                if id.class == class::LARGE_OBJECT_METADATA && !self.large_objects =>
+            {
                 PartSet::NONE
             }
             Follows::Database => PartSet::ALL,
@@ -71,13 +85,25 @@ impl Wanted {
         let is_schema = subject.id.class == class::NAMESPACE;
         let name = core.schema_name(schema);
         if name == "pg_catalog" {
-            return if self.everything { acl_only } else { PartSet::NONE };
+            return if self.everything {
+                acl_only
+            } else {
+                PartSet::NONE
+            };
         }
         if name == "information_schema" || name.starts_with("pg_") {
             return PartSet::NONE;
         }
-        let wanted = if is_schema { &self.schemas } else { &self.contents_of };
-        if wanted.contains(&schema) { PartSet::ALL } else { PartSet::NONE }
+        let wanted = if is_schema {
+            &self.schemas
+        } else {
+            &self.contents_of
+        };
+        if wanted.contains(&schema) {
+            PartSet::ALL
+        } else {
+            PartSet::NONE
+        }
     }
 
     /// Extension members give their privileges along with what contains them.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::error::Result;
-use crate::graph::order::{Graph, Half, Node, Order, Placed};
+use crate::graph::{Graph, Half, Node, Order, Placed};
 use crate::kinds::arena::{Catalog, CatalogId, RenderCx, class};
 use crate::kinds::common;
 use crate::kinds::row::Oid;
@@ -13,7 +13,7 @@ use crate::toc::{DataOf, Entry, EntryId, EntryName, Form, LockMode, Part, Stage,
 
 /// The entries of a dump, and what is still to be read for them.
 #[derive(Debug, Default)]
-pub struct Toc {
+pub(super) struct Toc {
     /// In restore order; an entry's number is its index.
     pub entries: Vec<Entry>,
     /// Entries with rows, and where the rows are.
@@ -28,7 +28,7 @@ pub struct Toc {
 
 /// Which entries the archive gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Sections {
+pub(super) struct Sections {
     /// Leave definitions out (`-a`).
     pub without_definitions: bool,
     /// Leave tablespaces out.
@@ -36,14 +36,22 @@ pub struct Sections {
 }
 
 /// Builds the entries of a loaded catalog.
-pub fn build(cx: RenderCx<'_>, sections: Sections, wanted_rows: &dyn Fn(&Draft) -> bool) -> Result<Toc> {
+pub(super) fn build(
+    cx: RenderCx<'_>,
+    sections: Sections,
+    wanted_rows: &dyn Fn(&Draft) -> bool,
+) -> Result<Toc> {
     let (mut drafts, _) = drafts_of(cx);
     drafts.retain(|draft| draft.data.is_none() && !is_value(draft) || wanted_rows(draft));
     let links = Links::new(cx.catalog, &drafts);
     let graph = links.graph(cx, &drafts);
     let order = graph.order();
     let mut toc = Assembly::new(cx, &drafts, &order, sections).entries();
-    toc.warnings = order.warnings.iter().map(|warning| describe(warning, &drafts)).collect();
+    toc.warnings = order
+        .warnings
+        .iter()
+        .map(|warning| describe(warning, &drafts))
+        .collect();
     toc.relevant = links.relevant(cx.catalog);
     Ok(toc)
 }
@@ -72,7 +80,11 @@ fn main_draft(object: &Object, cx: RenderCx<'_>) -> Draft {
     let mut draft = Draft::new(key, facts.label, ddl.name(&cx), facts.stage, facts.priority);
     draft.needs.clear();
     if parts.has(Part::Define) {
-        draft.forms = ddl.forms(&cx).into_iter().filter(|form| !form.form.steps.is_empty()).collect();
+        draft.forms = ddl
+            .forms(&cx)
+            .into_iter()
+            .filter(|form| !form.form.steps.is_empty())
+            .collect();
         draft.split = ddl.split(&cx);
         draft.postponable = facts.postponable;
         draft.drop = ddl.drop(&cx);
@@ -87,7 +99,9 @@ fn main_draft(object: &Object, cx: RenderCx<'_>) -> Draft {
         draft.after = common::after(object, parts, &cx);
     }
     if parts.has(Part::Acl) {
-        draft.grants = ddl.own_grants(&cx).unwrap_or_else(|| common::object_grants(object, &cx));
+        draft.grants = ddl
+            .own_grants(&cx)
+            .unwrap_or_else(|| common::object_grants(object, &cx));
     }
     draft
 }
@@ -101,14 +115,23 @@ struct Links {
 
 impl Links {
     fn new(catalog: &Catalog, drafts: &[Draft]) -> Links {
-        let by_key: HashMap<DraftKey, usize> =
-            drafts.iter().enumerate().map(|(i, draft)| (draft.key, i)).collect();
-        let mut part_of: HashMap<CatalogId, CatalogId> = catalog.core.members.iter().map(
-            |(member, extension)| (*member, CatalogId::new(class::EXTENSION, *extension)),
-        ).collect();
+        let by_key: HashMap<DraftKey, usize> = drafts
+            .iter()
+            .enumerate()
+            .map(|(i, draft)| (draft.key, i))
+            .collect();
+        let mut part_of: HashMap<CatalogId, CatalogId> = catalog
+            .core
+            .members
+            .iter()
+            .map(|(member, extension)| (*member, CatalogId::new(class::EXTENSION, *extension)))
+            .collect();
         let internal = catalog.core.depends.iter().filter(|row| row.kind == 'i');
         for row in internal {
-            part_of.insert(CatalogId::new(row.class, row.oid), CatalogId::new(row.ref_class, row.ref_oid));
+            part_of.insert(
+                CatalogId::new(row.class, row.oid),
+                CatalogId::new(row.ref_class, row.ref_oid),
+            );
         }
         for object in &catalog.objects {
             for absorbed in object.ddl().absorbs() {
@@ -155,7 +178,10 @@ impl Links {
         }
         for (member, extension) in &cx.catalog.core.members {
             let from = index(*member, &mut nodes);
-            edges.push((from, index(CatalogId::new(class::EXTENSION, *extension), &mut nodes)));
+            edges.push((
+                from,
+                index(CatalogId::new(class::EXTENSION, *extension), &mut nodes),
+            ));
         }
         for object in &cx.catalog.objects {
             let from = index(object.ddl().id(), &mut nodes);
@@ -172,7 +198,11 @@ impl Links {
                 }
             }
             if let Some(split) = &draft.split {
-                let needs = split.stub_needs.iter().map(|need| index(*need, &mut nodes)).collect();
+                let needs = split
+                    .stub_needs
+                    .iter()
+                    .map(|need| index(*need, &mut nodes))
+                    .collect();
                 nodes[i].stub_needs = needs;
                 let needed: Vec<usize> = nodes[i].stub_needs.clone();
                 edges.extend(needed.into_iter().map(|need| (i, need)));
@@ -196,7 +226,10 @@ impl Links {
             }
             open.extend(self.part_of.get(&id));
             open.extend(
-                catalog.core.depends_of(id).map(|row| CatalogId::new(row.ref_class, row.ref_oid)),
+                catalog
+                    .core
+                    .depends_of(id)
+                    .map(|row| CatalogId::new(row.ref_class, row.ref_oid)),
             );
         }
         reached
@@ -225,7 +258,7 @@ fn node_of(draft: &Draft) -> Node<NodeKey> {
     node
 }
 
-fn describe(warning: &crate::graph::order::Warning, drafts: &[Draft]) -> String {
+fn describe(warning: &crate::graph::Warning, drafts: &[Draft]) -> String {
     let names: Vec<String> = warning
         .members
         .iter()
@@ -249,8 +282,14 @@ struct Assembly<'a> {
 
 impl<'a> Assembly<'a> {
     fn new(cx: RenderCx<'a>, drafts: &'a [Draft], order: &'a Order, sections: Sections) -> Self {
-        let mut assembly =
-            Assembly { cx, drafts, order, sections, ids: Vec::new(), by_key: HashMap::new() };
+        let mut assembly = Assembly {
+            cx,
+            drafts,
+            order,
+            sections,
+            ids: Vec::new(),
+            by_key: HashMap::new(),
+        };
         let mut next = 0;
         for placed in &order.sequence {
             let keep = !sections.without_definitions || placed.stage == Stage::Data;
@@ -289,7 +328,8 @@ impl<'a> Assembly<'a> {
             needs.remove(&id);
             needs_at.push(Vec::new());
             self.note_reads(&mut toc, id, draft);
-            toc.entries.push(self.entry(id, *placed, needs.into_iter().collect()));
+            toc.entries
+                .push(self.entry(id, *placed, needs.into_iter().collect()));
         }
         toc
     }
@@ -310,13 +350,14 @@ impl<'a> Assembly<'a> {
         for locks in draft.forms.iter().flat_map(|form| &form.locks) {
             relations.extend(locks.iter().map(|(relation, _)| *relation));
         }
-        let depends = core.depends_of(draft.key.id).filter(|row| row.ref_class == class::RELATION);
+        let depends = core
+            .depends_of(draft.key.id)
+            .filter(|row| row.ref_class == class::RELATION);
         relations.extend(depends.map(|row| row.ref_oid));
         let mut rows = Vec::new();
         for relation in relations {
             let family = std::iter::once(relation).chain(core.descendants(relation));
-            let keys =
-                family.map(|oid| DraftKey::aspect(CatalogId::relation(oid), Aspect::Data));
+            let keys = family.map(|oid| DraftKey::aspect(CatalogId::relation(oid), Aspect::Data));
             rows.extend(keys.filter_map(|key| self.by_key.get(&key).copied()));
         }
         rows
@@ -324,15 +365,23 @@ impl<'a> Assembly<'a> {
 
     fn entry(&self, id: EntryId, placed: Placed, needs: Vec<EntryId>) -> Entry {
         let draft = &self.drafts[placed.node];
-        let split = || draft.split.as_ref().expect("only what can be split is split");
+        let split = || {
+            draft
+                .split
+                .as_ref()
+                .expect("only what can be split is split")
+        };
         let is_stub = placed.half == Half::Stub;
         let forms = match placed.half {
             Half::Whole => draft.forms.iter().map(|form| self.form(form)).collect(),
             Half::Stub => vec![one_step(split().stub.clone())],
             Half::Rest => vec![one_step(split().rest.clone())],
         };
-        let label =
-            if is_stub { format!("{} stub", draft.label) } else { draft.label.to_owned() };
+        let label = if is_stub {
+            format!("{} stub", draft.label)
+        } else {
+            draft.label.to_owned()
+        };
         let mut entry = Entry {
             id,
             label,
@@ -341,7 +390,10 @@ impl<'a> Assembly<'a> {
             forms,
             drop: None,
             owner: None,
-            tablespace: draft.tablespace.clone().filter(|_| !self.sections.without_tablespaces),
+            tablespace: draft
+                .tablespace
+                .clone()
+                .filter(|_| !self.sections.without_tablespaces),
             access_method: draft.access_method.clone(),
             after: Vec::new(),
             grants: Vec::new(),
@@ -368,7 +420,9 @@ impl<'a> Assembly<'a> {
 
     fn locks(&self, locks: &[(Oid, LockMode)]) -> Vec<(EntryId, LockMode)> {
         let by_relation = |(relation, mode): &(Oid, LockMode)| {
-            let id = self.by_key.get(&DraftKey::define(CatalogId::relation(*relation)))?;
+            let id = self
+                .by_key
+                .get(&DraftKey::define(CatalogId::relation(*relation)))?;
             Some((*id, *mode))
         };
         locks.iter().filter_map(by_relation).collect()
@@ -377,13 +431,21 @@ impl<'a> Assembly<'a> {
     fn data(&self, data: &DraftData) -> DataOf {
         let mut of = data.of.clone();
         if let DataOf::Table { table, .. } = &mut of {
-            *table =
-                self.by_key.get(&DraftKey::define(CatalogId::relation(data.relation))).copied();
+            *table = self
+                .by_key
+                .get(&DraftKey::define(CatalogId::relation(data.relation)))
+                .copied();
         }
         of
     }
 }
 
 fn one_step(statements: Vec<crate::sql::Sql>) -> Form {
-    Form { steps: vec![Step { sql: statements, ..Step::default() }], ..Form::default() }
+    Form {
+        steps: vec![Step {
+            sql: statements,
+            ..Step::default()
+        }],
+        ..Form::default()
+    }
 }

@@ -49,7 +49,8 @@ impl Selection {
         ]
         .iter()
         .all(|patterns| patterns.is_empty());
-        let all_parts = !(self.no_owner || self.no_privileges || self.no_comments || self.no_tablespaces);
+        let all_parts =
+            !(self.no_owner || self.no_privileges || self.no_comments || self.no_tablespaces);
         no_patterns && all_parts && !self.schema_only && !self.data_only
     }
 
@@ -62,9 +63,11 @@ impl Selection {
             ("-T", &self.exclude_tables),
             ("--exclude-table-data", &self.exclude_table_data),
         ];
-        let patterns = lists
-            .iter()
-            .flat_map(|(flag, patterns)| patterns.iter().map(move |pattern| format!("{flag} {pattern}")));
+        let patterns = lists.iter().flat_map(|(flag, patterns)| {
+            patterns
+                .iter()
+                .map(move |pattern| format!("{flag} {pattern}"))
+        });
         let switches = [
             ("-s", self.schema_only),
             ("-a", self.data_only),
@@ -73,7 +76,14 @@ impl Selection {
             ("--no-comments", self.no_comments),
             ("--no-tablespaces", self.no_tablespaces),
         ];
-        patterns.chain(switches.iter().filter(|(_, on)| *on).map(|(flag, _)| (*flag).to_owned())).collect()
+        patterns
+            .chain(
+                switches
+                    .iter()
+                    .filter(|(_, on)| *on)
+                    .map(|(flag, _)| (*flag).to_owned()),
+            )
+            .collect()
     }
 
     fn mask(&self) -> PartSet {
@@ -82,7 +92,10 @@ impl Selection {
             (Part::Acl, self.no_privileges),
             (Part::Comment, self.no_comments),
         ];
-        leave_out.iter().filter(|(_, out)| *out).fold(PartSet::ALL, |set, (part, _)| set.without(*part))
+        leave_out
+            .iter()
+            .filter(|(_, out)| *out)
+            .fold(PartSet::ALL, |set, (part, _)| set.without(*part))
     }
 
     /// Applies the selection to a listing.
@@ -98,7 +111,11 @@ impl Selection {
         wanted.extension_rows = wanted.everything;
         wanted.large_objects = wanted.everything && !self.schema_only;
         if self.tables.is_empty() {
-            for schema in listing.schemas.values().filter(|schema| matcher.schema_wanted(&schema.name)) {
+            for schema in listing
+                .schemas
+                .values()
+                .filter(|schema| matcher.schema_wanted(&schema.name))
+            {
                 wanted.contents_of.insert(schema.oid);
                 wanted.schemas.insert(schema.oid);
             }
@@ -127,9 +144,15 @@ impl Selection {
 fn parts_of(relation: &ListedRow, chosen: &BTreeSet<Oid>, wanted: &Wanted) -> PartSet {
     if relation.extension.is_some() {
         let in_sight = wanted.everything || wanted.contents_of.contains(&relation.schema_oid);
-        return if in_sight { PartSet::NONE.with(Part::Acl) } else { PartSet::NONE };
+        return if in_sight {
+            PartSet::NONE.with(Part::Acl)
+        } else {
+            PartSet::NONE
+        };
     }
-    let owner_chosen = relation.owner_table.is_some_and(|table| chosen.contains(&table));
+    let owner_chosen = relation
+        .owner_table
+        .is_some_and(|table| chosen.contains(&table));
     let yes = if relation.identity {
         owner_chosen
     } else {
@@ -151,10 +174,15 @@ struct Matcher<'a> {
 impl<'a> Matcher<'a> {
     fn new(selection: &Selection, listing: &'a Listing) -> Result<Matcher<'a>> {
         let parse = |patterns: &[String], scope| -> Result<Vec<Pattern>> {
-            let parsed: Result<Vec<Pattern>> =
-                patterns.iter().map(|text| Pattern::parse(text, scope)).collect();
+            let parsed: Result<Vec<Pattern>> = patterns
+                .iter()
+                .map(|text| Pattern::parse(text, scope))
+                .collect();
             let parsed = parsed?;
-            match parsed.iter().find(|p| p.database().is_some_and(|name| name != listing.database)) {
+            match parsed
+                .iter()
+                .find(|p| p.database().is_some_and(|name| name != listing.database))
+            {
                 None => Ok(parsed),
                 Some(other) => Err(Error::Usage(format!(
                     "pattern {:?} names another database than {:?}, which is connected",
@@ -180,19 +208,39 @@ impl<'a> Matcher<'a> {
     fn must_match(&self) -> Result<()> {
         let schemas = self.schemas.iter().chain(&self.exclude_schemas);
         for pattern in schemas {
-            if !self.listing.schemas.values().any(|schema| pattern.matches_name(&schema.name)) {
-                return Err(Error::Usage(format!("no schema matches {:?}", pattern.text())));
+            if !self
+                .listing
+                .schemas
+                .values()
+                .any(|schema| pattern.matches_name(&schema.name))
+            {
+                return Err(Error::Usage(format!(
+                    "no schema matches {:?}",
+                    pattern.text()
+                )));
             }
         }
-        let tables = self.tables.iter().chain(&self.exclude_tables).chain(&self.exclude_table_data);
+        let tables = self
+            .tables
+            .iter()
+            .chain(&self.exclude_tables)
+            .chain(&self.exclude_table_data);
         for pattern in tables {
-            if !self.listing.relations.values().any(|relation| self.matches(pattern, relation)) {
+            if !self
+                .listing
+                .relations
+                .values()
+                .any(|relation| self.matches(pattern, relation))
+            {
                 let hint = if pattern.has_schema() {
                     ""
                 } else {
                     " in the search path (write schema.table to look elsewhere)"
                 };
-                return Err(Error::Usage(format!("no table matches {:?}{hint}", pattern.text())));
+                return Err(Error::Usage(format!(
+                    "no table matches {:?}{hint}",
+                    pattern.text()
+                )));
             }
         }
         Ok(())
@@ -204,14 +252,23 @@ impl<'a> Matcher<'a> {
     }
 
     fn any(&self, patterns: &[Pattern], relation: &ListedRow) -> bool {
-        patterns.iter().any(|pattern| self.matches(pattern, relation))
+        patterns
+            .iter()
+            .any(|pattern| self.matches(pattern, relation))
     }
 
     fn schema_wanted(&self, name: &str) -> bool {
         let system = name.starts_with("pg_") || name == "information_schema";
-        let included =
-            if self.schemas.is_empty() { !system } else { self.schemas.iter().any(|p| p.matches_name(name)) };
-        included && !self.exclude_schemas.iter().any(|pattern| pattern.matches_name(name))
+        let included = if self.schemas.is_empty() {
+            !system
+        } else {
+            self.schemas.iter().any(|p| p.matches_name(name))
+        };
+        included
+            && !self
+                .exclude_schemas
+                .iter()
+                .any(|pattern| pattern.matches_name(name))
     }
 
     fn relation_wanted(&self, relation: &ListedRow, wanted: &Wanted) -> bool {
@@ -262,18 +319,28 @@ mod tests {
             serial,
             member,
         ];
-        let schema = |(oid, name): (Oid, &str)| ListedSchema { oid, name: name.into(), extension: None };
+        let schema = |(oid, name): (Oid, &str)| ListedSchema {
+            oid,
+            name: name.into(),
+            extension: None,
+        };
         Listing {
             database: "shop".into(),
             relations: relations.into_iter().map(|row| (row.oid, row)).collect(),
-            schemas: [public, sales].into_iter().map(|pair| (pair.0, schema(pair))).collect(),
+            schemas: [public, sales]
+                .into_iter()
+                .map(|pair| (pair.0, schema(pair)))
+                .collect(),
             search_path: vec!["public".into()],
         }
     }
 
     fn chosen(selection: &Selection) -> Vec<Oid> {
         let wanted = selection.choose(&listing()).unwrap();
-        let defined = wanted.relations.iter().filter(|(_, parts)| parts.has(Part::Define));
+        let defined = wanted
+            .relations
+            .iter()
+            .filter(|(_, parts)| parts.has(Part::Define));
         defined.map(|(oid, _)| *oid).collect()
     }
 
@@ -289,7 +356,10 @@ mod tests {
 
     #[test]
     fn a_table_brings_its_sequence_and_patterns_follow_the_search_path() {
-        let selection = |tables: &[&str]| Selection { tables: patterns(tables), ..Selection::default() };
+        let selection = |tables: &[&str]| Selection {
+            tables: patterns(tables),
+            ..Selection::default()
+        };
         assert_eq!(chosen(&selection(&["orders"])), [11]);
         assert_eq!(chosen(&selection(&["sales.orders"])), [12, 14]);
         assert_eq!(chosen(&selection(&["*.orders"])), [11, 12, 14]);
@@ -303,17 +373,32 @@ mod tests {
             ..Selection::default()
         };
         assert_eq!(chosen(&selection), [11]);
-        let rows = Selection { exclude_table_data: patterns(&["users"]), ..Selection::default() };
-        assert_eq!(rows.choose(&listing()).unwrap().rows, BTreeSet::from([11, 12]));
+        let rows = Selection {
+            exclude_table_data: patterns(&["users"]),
+            ..Selection::default()
+        };
+        assert_eq!(
+            rows.choose(&listing()).unwrap().rows,
+            BTreeSet::from([11, 12])
+        );
     }
 
     #[test]
     fn a_pattern_that_matches_nothing_is_an_error() {
         for tables in ["nothing", "other_db.public.users", "sales.users"] {
-            let selection = Selection { tables: patterns(&[tables]), ..Selection::default() };
-            assert!(matches!(selection.choose(&listing()), Err(Error::Usage(_))), "{tables}");
+            let selection = Selection {
+                tables: patterns(&[tables]),
+                ..Selection::default()
+            };
+            assert!(
+                matches!(selection.choose(&listing()), Err(Error::Usage(_))),
+                "{tables}"
+            );
         }
-        let selection = Selection { tables: patterns(&["shop.public.users"]), ..Selection::default() };
+        let selection = Selection {
+            tables: patterns(&["shop.public.users"]),
+            ..Selection::default()
+        };
         assert_eq!(chosen(&selection), [10]);
     }
 }

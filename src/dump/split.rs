@@ -3,13 +3,13 @@
 use crate::pg::version::{ServerVersion, V14};
 
 /// Bytes of a heap block. Servers built otherwise say so in `block_size`; the plan uses the server's value.
-pub const BLOCK_BYTES: u64 = 8192;
+pub(super) const BLOCK_BYTES: u64 = 8192;
 
 /// Heap and TOAST bytes that a cell aims at.
-pub const CELL_BYTES: u64 = 64 << 20;
+pub(super) const CELL_BYTES: u64 = 64 << 20;
 
 /// Up to this size a table is read together with other small ones.
-pub const SMALL_BYTES_MAX: u64 = 1 << 20;
+pub(super) const SMALL_BYTES_MAX: u64 = 1 << 20;
 
 /// When a pack of small tables is full.
 const PACK_BYTES_MAX: u64 = 16 << 20;
@@ -17,7 +17,7 @@ const PACK_TABLES_MAX: usize = 512;
 
 /// What the plan needs to know of a table's storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableSize {
+pub(super) struct TableSize {
     /// Blocks of the heap.
     pub n_blocks: u32,
     /// Bytes of the heap.
@@ -30,14 +30,14 @@ pub struct TableSize {
 
 impl TableSize {
     /// Heap and TOAST.
-    pub fn n_bytes(&self) -> u64 {
+    pub(super) fn n_bytes(&self) -> u64 {
         self.heap_bytes + self.toast_bytes
     }
 }
 
 /// How a table is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Method {
+pub(super) enum Method {
     /// In cells of this many blocks, a power of two.
     Cells {
         /// Blocks per cell.
@@ -49,7 +49,7 @@ pub enum Method {
 
 /// Chooses the method. `before` is the cell length of the group's previous dump: kept until it is off by four, so that
 /// chunks keep their boundaries although the table grows.
-pub fn method(size: &TableSize, server: ServerVersion, before: Option<u32>) -> Method {
+pub(super) fn method(size: &TableSize, server: ServerVersion, before: Option<u32>) -> Method {
     if !size.is_heap {
         return Method::Whole("its access method is not heap");
     }
@@ -58,7 +58,9 @@ pub fn method(size: &TableSize, server: ServerVersion, before: Option<u32>) -> M
     }
     let ideal = ideal_cell_blocks(size);
     let cell_blocks = match before {
-        Some(before) if before.is_power_of_two() && before / 4 <= ideal && ideal / 4 <= before => before,
+        Some(before) if before.is_power_of_two() && before / 4 <= ideal && ideal / 4 <= before => {
+            before
+        }
         _ => ideal,
     };
     if size.n_blocks <= cell_blocks {
@@ -75,8 +77,11 @@ fn ideal_cell_blocks(size: &TableSize) -> u32 {
 }
 
 /// The block ranges of a table's cells; the last one is open, so that no row can lie behind it.
-pub fn cells(n_blocks: u32, cell_blocks: u32) -> Vec<(u32, Option<u32>)> {
-    assert!(cell_blocks.is_power_of_two(), "a cell is a power of two of blocks");
+pub(super) fn cells(n_blocks: u32, cell_blocks: u32) -> Vec<(u32, Option<u32>)> {
+    assert!(
+        cell_blocks.is_power_of_two(),
+        "a cell is a power of two of blocks"
+    );
     let n_cells = n_blocks.div_ceil(cell_blocks).max(1);
     (0..n_cells)
         .map(|i| {
@@ -89,7 +94,7 @@ pub fn cells(n_blocks: u32, cell_blocks: u32) -> Vec<(u32, Option<u32>)> {
 /// Gathers small tables, given in name order as (hash of the name, bytes), into packs of indexes.
 ///
 /// Where a pack ends is decided by the names where possible, so that a new table moves few boundaries.
-pub fn packs(tables: &[(u64, u64)]) -> Vec<Vec<usize>> {
+pub(super) fn packs(tables: &[(u64, u64)]) -> Vec<Vec<usize>> {
     let mut packs = Vec::new();
     let mut pack = Vec::new();
     let mut n_bytes = 0;
@@ -114,30 +119,61 @@ mod tests {
 
     fn size(n_blocks: u32, toast_bytes: u64) -> TableSize {
         let heap_bytes = u64::from(n_blocks) * BLOCK_BYTES;
-        TableSize { n_blocks, heap_bytes, toast_bytes, is_heap: true }
+        TableSize {
+            n_blocks,
+            heap_bytes,
+            toast_bytes,
+            is_heap: true,
+        }
     }
 
     #[test]
     fn a_cell_is_64_mib_of_heap_and_fewer_blocks_where_toast_is_heavy() {
-        assert_eq!(method(&size(100_000, 0), V18, None), Method::Cells { cell_blocks: 8192 });
+        assert_eq!(
+            method(&size(100_000, 0), V18, None),
+            Method::Cells { cell_blocks: 8192 }
+        );
         // 20 MB of heap, 2 GB of TOAST: still some thirty cells.
         let heavy = size(2560, 2 << 30);
-        let Method::Cells { cell_blocks } = method(&heavy, V18, None) else { panic!("split") };
-        assert!((32..=64).contains(&cells(2560, cell_blocks).len()), "{cell_blocks}");
+        let Method::Cells { cell_blocks } = method(&heavy, V18, None) else {
+            panic!("split")
+        };
+        assert!(
+            (32..=64).contains(&cells(2560, cell_blocks).len()),
+            "{cell_blocks}"
+        );
     }
 
     #[test]
     fn the_previous_length_is_kept_until_it_is_off_by_four() {
-        assert_eq!(method(&size(100_000, 0), V18, Some(2048)), Method::Cells { cell_blocks: 2048 });
-        assert_eq!(method(&size(100_000, 0), V18, Some(1024)), Method::Cells { cell_blocks: 8192 });
-        assert_eq!(method(&size(100_000, 0), V18, Some(3000)), Method::Cells { cell_blocks: 8192 });
+        assert_eq!(
+            method(&size(100_000, 0), V18, Some(2048)),
+            Method::Cells { cell_blocks: 2048 }
+        );
+        assert_eq!(
+            method(&size(100_000, 0), V18, Some(1024)),
+            Method::Cells { cell_blocks: 8192 }
+        );
+        assert_eq!(
+            method(&size(100_000, 0), V18, Some(3000)),
+            Method::Cells { cell_blocks: 8192 }
+        );
     }
 
     #[test]
     fn some_tables_are_read_whole_and_the_plan_says_why() {
-        assert!(matches!(method(&size(100_000, 0), V13, None), Method::Whole(_)));
-        assert!(matches!(method(&size(100, 0), V18, None), Method::Whole("it fits in one cell")));
-        let other = TableSize { is_heap: false, ..size(100_000, 0) };
+        assert!(matches!(
+            method(&size(100_000, 0), V13, None),
+            Method::Whole(_)
+        ));
+        assert!(matches!(
+            method(&size(100, 0), V18, None),
+            Method::Whole("it fits in one cell")
+        ));
+        let other = TableSize {
+            is_heap: false,
+            ..size(100_000, 0)
+        };
         assert!(matches!(method(&other, V18, None), Method::Whole(_)));
     }
 

@@ -119,6 +119,14 @@ pub struct Catalog {
 }
 
 impl Catalog {
+    /// A catalog without objects.
+    pub fn new(core: Core) -> Catalog {
+        Catalog {
+            core,
+            ..Catalog::default()
+        }
+    }
+
     /// Adds an object with its wanted parts.
     pub fn push(&mut self, object: Object, parts: PartSet) {
         let id = object.ddl().id();

@@ -178,16 +178,47 @@ pub fn qualified(schema: super::row::Oid, name: &str, cx: &RenderCx<'_>) -> Qual
     cx.core().qualified(schema, name)
 }
 
+/// `ALTER … DEPENDS ON EXTENSION` for each extension with which an object is to go (`pg_depend.deptype` x).
+///
+/// `keyword` and `address` name the object as that `ALTER` takes it.
+pub fn depends_on_extension(
+    id: CatalogId,
+    keyword: &'static str,
+    address: &Sql,
+    cx: &RenderCx<'_>,
+) -> Vec<Sql> {
+    let rows = cx.core().depends_of(id);
+    rows.filter(|row| row.kind == 'x' && row.ref_class == class::EXTENSION)
+        .filter_map(|row| cx.core().extensions.get(&row.ref_oid))
+        .map(|name| {
+            let name = Ident::new(&**name);
+            sql![
+                "ALTER ",
+                keyword,
+                " ",
+                address,
+                " DEPENDS ON EXTENSION ",
+                name
+            ]
+        })
+        .collect()
+}
+
 /// `WITH (a = 'b', toast.c = 'd')` from `reloptions`, the table's own first; `None` if there are none.
 ///
 /// A name may have a namespace (`toast.x`, an extension's `ns.x`); each value is quoted, which every option accepts.
 pub fn with_options(options: &[String], toast_options: &[String]) -> Option<Sql> {
+    options_set(options, toast_options).map(|list| sql![" WITH ", list])
+}
+
+/// `(a = 'b', …)` of `reloptions` or `attoptions`, as `WITH` and `SET` take it; `None` if there are none.
+pub fn options_set(options: &[String], toast_options: &[String]) -> Option<Sql> {
     let plain = options.iter().map(|option| option_text("", option));
     let toast = toast_options
         .iter()
         .map(|option| option_text("toast.", option));
     let all: Vec<Sql> = plain.chain(toast).collect();
-    (!all.is_empty()).then(|| sql![" WITH (", Sql::list(all), ")"])
+    (!all.is_empty()).then(|| sql!["(", Sql::list(all), ")"])
 }
 
 fn option_text(prefix: &'static str, option: &str) -> Sql {

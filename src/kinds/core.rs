@@ -46,9 +46,9 @@ catalog_row! {
 }
 
 catalog_row! {
-    /// `pg_depend` between objects that users made. Pinned objects need no order.
+    /// `pg_depend` between objects that users made. Pinned objects need no order; DEPENDS ON EXTENSION may name initdb's own.
     pub struct DependRow from "pg_catalog.pg_depend d"
-        where "d.objid >= 16384 AND d.refobjid >= 16384 AND d.deptype <> 'p'" {
+        where "d.objid >= 16384 AND (d.refobjid >= 16384 OR d.deptype = 'x') AND d.deptype <> 'p'" {
         class: Oid = col("d.classid"),
         oid: Oid = col("d.objid"),
         column: i32 = col("d.objsubid"),
@@ -325,7 +325,7 @@ impl Core {
     pub fn descendants(&self, relation: Oid) -> Vec<Oid> {
         let mut found = Vec::new();
         let mut open = vec![relation];
-        let mut seen = std::collections::HashSet::from([relation]);
+        let mut seen = HashSet::from([relation]);
         while let Some(parent) = open.pop() {
             for child in self.children.get(&parent).into_iter().flatten() {
                 if seen.insert(*child) {

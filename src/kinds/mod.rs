@@ -8,6 +8,7 @@ pub mod common;
 pub mod core;
 pub mod names;
 pub mod row;
+pub mod settings;
 pub mod toc_builder;
 
 use crate::error::{Error, Result};
@@ -236,6 +237,32 @@ macro_rules! object_kinds {
 
 object_kinds! {
     schema::Schema,
+    extension::Extension,
+    enum_type::EnumType,
+    composite_type::CompositeType,
+    range_type::RangeType,
+    domain::Domain,
+    domain_constraint::DomainConstraint,
+    base_type::BaseType,
+    function::Function,
+    aggregate::Aggregate,
+    cast::Cast,
+    operator::Operator,
+    operator_family::OperatorFamily,
+    operator_class::OperatorClass,
+    language::Language,
+    collation::Collation,
+    conversion::Conversion,
+    transform::Transform,
+    access_method::AccessMethod,
+    table::Table,
+    foreign_table::ForeignTable,
+    sequence::Sequence,
+    column_default::ColumnDefault,
+    constraint::Constraint,
+    index::Index,
+    foreign_key::ForeignKey,
+    statistics::Statistics,
     policy::Policy,
     ts_parser::TsParser,
     ts_template::TsTemplate,

@@ -10,8 +10,9 @@ use tokio_postgres::{Client, Connection, SimpleQueryMessage};
 
 use crate::error::{Error, Result};
 
+use super::cancel::Route;
 use super::refusal::{Kind, Refusal};
-use super::session::{Greeting, Route, Session};
+use super::session::{Greeting, Session};
 use super::settings::{ChannelBinding, ConnSettings, Host, SslMode, TargetSession};
 use super::tap::{Tap, TapHandle};
 use super::tls;
@@ -82,7 +83,7 @@ fn report(settings: &ConnSettings, mut failures: Vec<(Host, Refusal)>) -> Error 
         .expect("there is at least one host, and each leaves a session or a failure");
     let mut problem = refusal.problem;
     for (other, refusal) in failures {
-        problem.push_str(&format!("; before that {other}: {}", refusal.problem));
+        problem = format!("{problem}; before that {other}: {}", refusal.problem);
     }
     Error::Connect {
         target: settings.target_text(&host),

@@ -34,10 +34,12 @@ pub(super) async fn run_out(
     tap: &TapHandle,
     sql: &str,
     sink: Box<dyn CopySink>,
-) -> Result<(Box<dyn CopySink>, u64), PgError> {
+) -> (Box<dyn CopySink>, Result<u64, PgError>) {
     if tap.is_abandoned() {
         // Its answer comes after the rest of the COPY that was given up, which must not reach the new sink.
-        client.simple_query("").await?;
+        if let Err(error) = client.simple_query("").await {
+            return (sink, Err(error));
+        }
     }
     tap.install(sink);
     let installed = Installed(Some(tap));
@@ -45,14 +47,14 @@ pub(super) async fn run_out(
     let sink = installed
         .take()
         .expect("the sink was installed above, and only one COPY runs at a time");
-    let n_rows = outcome?
-        .iter()
-        .filter_map(|message| match message {
+    let n_rows = outcome.map(|messages| {
+        let tags = messages.iter().filter_map(|message| match message {
             SimpleQueryMessage::CommandComplete(n_rows) => Some(*n_rows),
             _ => None,
-        })
-        .sum();
-    Ok((sink, n_rows))
+        });
+        tags.sum()
+    });
+    (sink, n_rows)
 }
 
 /// A running `COPY … FROM STDIN`. Dropped without [`finish`](Self::finish) it is aborted and no row is kept.

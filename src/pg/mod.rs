@@ -2,15 +2,18 @@
 //!
 //! [`settings`] says where to, [`connect`] makes a [`Session`], and statements run through it alone.
 
+pub mod cancel;
 pub mod connect;
 mod conninfo;
 pub mod copy;
 pub mod environment;
 mod keywords;
+pub mod notices;
 mod passfile;
 pub mod pin;
 pub mod pooler;
 mod refusal;
+mod resolve;
 mod service;
 pub mod session;
 pub mod settings;
@@ -21,10 +24,12 @@ mod verify;
 pub mod version;
 mod wire;
 
+pub use cancel::Canceller;
 pub use connect::connect;
 pub use copy::CopyIn;
 pub use environment::Environment;
-pub use session::{Canceller, Notice, Session};
+pub use notices::Notice;
+pub use session::Session;
 pub use settings::ConnSettings;
 pub use snapshot::{SnapshotId, SnapshotOwner, SnapshotReader};
 pub use tap::{CopySink, TapHandle};

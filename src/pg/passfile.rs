@@ -1,4 +1,4 @@
-//! The password file: `host:port:database:user:password` lines (manual 34.16). Only parsing and matching; reading is done in `settings`.
+//! The password file: `host:port:database:user:password` lines (manual 34.16). Only parsing and matching; reading is done in `resolve`.
 
 use std::fmt;
 

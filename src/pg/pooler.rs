@@ -41,7 +41,11 @@ async fn shares_backends(session: &Session, settings: &ConnSettings) -> Result<b
     let other = connect(settings, "pooler check").await?;
     for _ in 0..N_ROUNDS {
         // While the other session is in a transaction, its backend is its own; ours must still be there for us.
-        let theirs = backend(&other, &format!("BEGIN; {BACKEND}")).await?;
+        let theirs = match backend(&other, &format!("BEGIN; {BACKEND}")).await {
+            // PgBouncer in statement mode allows no transactions.
+            Err(error) if error.sqlstate() == Some("08P01") => return Ok(true),
+            answer => answer?,
+        };
         let ours = backend(session, BACKEND).await?;
         other
             .batch("the pooler check", "ROLLBACK", "ROLLBACK")
@@ -72,7 +76,7 @@ fn refusal(session: &Session, settings: &ConnSettings) -> Error {
     };
     Error::Connect {
         target: settings.target_text(host),
-        problem: "this is a connection pooler in transaction mode, such as PgBouncer: sessions share backends, so session settings and an exported snapshot do not hold".to_owned(),
+        problem: "this is a connection pooler in transaction or statement mode, such as PgBouncer: sessions share backends, so session settings and an exported snapshot do not hold".to_owned(),
         remedy: format!(
             "connect to the PostgreSQL server itself{server}, or to a pool with pool_mode = session"
         ),

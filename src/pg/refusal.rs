@@ -269,7 +269,8 @@ fn bad_certificate(bad: &CertificateError) -> (String, &'static str) {
             format!("the server's certificate is not valid yet: {bad}"),
             "check this machine's clock",
         ),
-        CertificateError::UnknownIssuer => (
+        // An authority of the right name but with another key gives a bad signature.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => (
             "the server's certificate is of no trusted authority".to_owned(),
             "name the authority's certificate with sslrootcert, or put it into ~/.postgresql/root.crt",
         ),

@@ -1,11 +1,55 @@
-//! The connection service file: named sets of settings (manual 34.17). Finding the file is left to `settings`.
+//! The connection service file: named sets of settings (manual 34.17).
+
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
 use super::conninfo::Pair;
+use super::environment::Environment;
+
+/// The user's service file, else the system's (manual 34.17).
+pub(super) fn read(
+    environment: &Environment,
+    file: Option<PathBuf>,
+    name: &str,
+) -> Result<Vec<Pair>> {
+    let system_dir = environment.var("PGSYSCONFDIR").map(PathBuf::from);
+    let explicit = file.is_some();
+    let user_file = file.or_else(|| environment.in_home(".pg_service.conf"));
+    let system_files = match system_dir {
+        Some(dir) => vec![dir.join("pg_service.conf")],
+        None => ["/etc/postgresql-common", "/etc/postgresql"]
+            .map(|dir| Path::new(dir).join("pg_service.conf"))
+            .to_vec(),
+    };
+    let mut looked = Vec::new();
+    for (path, needed) in user_file
+        .map(|path| (path, explicit))
+        .into_iter()
+        .chain(system_files.into_iter().map(|path| (path, false)))
+    {
+        looked.push(format!("\"{}\"", path.display()));
+        if !environment.files.exists(&path) && !needed {
+            continue;
+        }
+        let text = environment.files.text(&path).map_err(|problem| {
+            Error::Usage(format!(
+                "service file \"{}\" cannot be read: {problem}",
+                path.display()
+            ))
+        })?;
+        if let Some(pairs) = parse(&text, name, &path.display().to_string())? {
+            return Ok(pairs);
+        }
+    }
+    Err(Error::Usage(format!(
+        "service {name:?} is not defined in {}",
+        looked.join(", ")
+    )))
+}
 
 /// The settings of `[service]` in the file's text; `None` if the file has no such section.
-pub(super) fn parse(text: &str, service: &str, file: &str) -> Result<Option<Vec<Pair>>> {
+fn parse(text: &str, service: &str, file: &str) -> Result<Option<Vec<Pair>>> {
     let mut found = None;
     let mut inside = false;
     for (number, line) in (1..).zip(text.lines()) {

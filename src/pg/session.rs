@@ -1,30 +1,25 @@
 //! `Session`: the only way the crate talks to a server. Owns the client, the tap, notices and cancelling; making one is in `connect`.
 
-use std::collections::VecDeque;
 use std::fmt;
-use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{AsyncMessage, Client, Connection, Row, SimpleQueryMessage};
+use tokio_postgres::{Client, Connection, Row, SimpleQueryMessage};
 
 use crate::error::{Error, Result};
 use crate::sql::Sql;
 
+use super::cancel::{Canceller, Route};
 use super::copy::{self, CopyIn};
-use super::settings::{Host, Keepalives};
-use super::tap::{BackendKey, CopySink, Tap, TapHandle};
+use super::notices::{self, Mailbox, Notice};
+use super::tap::{CopySink, Tap, TapHandle};
 use super::version::ServerVersion;
-use super::wire::{Address, Encryption, TappedWire, Wire};
+use super::wire::{TappedWire, Wire};
 
-/// Notices kept per session; more are counted but dropped.
-const NOTICES_MAX: usize = 200;
-/// How long a cancel request may take.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a goodbye may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -34,60 +29,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 pub trait Interpose: Send + Sync {
     /// `statement` is about to be sent.
     async fn before(&self, statement: &str) -> Result<()>;
-}
-
-/// What the server said beside its results.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
-    /// `WARNING`, `NOTICE`, …, never translated where the server says so.
-    pub severity: String,
-    /// The SQLSTATE.
-    pub code: String,
-    /// The text.
-    pub message: String,
-    /// More text, or empty.
-    pub detail: String,
-    /// Advice, or empty.
-    pub hint: String,
-}
-
-impl Notice {
-    fn new(notice: &tokio_postgres::error::DbError) -> Self {
-        let text = |field: Option<&str>| field.unwrap_or_default().to_owned();
-        Notice {
-            severity: notice
-                .parsed_severity()
-                .map_or_else(|| notice.severity().to_owned(), |s| s.to_string()),
-            code: notice.code().code().to_owned(),
-            message: notice.message().to_owned(),
-            detail: text(notice.detail()),
-            hint: text(notice.hint()),
-        }
-    }
-}
-
-/// What the connection's task leaves for the session.
-#[derive(Default)]
-struct Mailbox {
-    notices: VecDeque<Notice>,
-    n_dropped: u64,
-    /// Why the connection ended, if not by our goodbye.
-    end: Option<tokio_postgres::Error>,
-}
-
-type SharedMailbox = Arc<Mutex<Mailbox>>;
-
-fn open(mailbox: &SharedMailbox) -> std::sync::MutexGuard<'_, Mailbox> {
-    mailbox.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Where a session's server is, as needed to reach it again.
-#[derive(Clone)]
-pub(super) struct Route {
-    pub(super) host: Host,
-    pub(super) address: Address,
-    pub(super) encryption: Encryption,
-    pub(super) keepalives: Keepalives,
 }
 
 /// What was learnt of the server when the session was made.
@@ -102,58 +43,12 @@ pub(super) struct Greeting {
     pub(super) server_encoding: String,
 }
 
-/// Ends the statement that a session is running, from anywhere.
-#[derive(Clone)]
-pub struct Canceller {
-    route: Route,
-    key: Option<BackendKey>,
-}
-
-impl fmt::Debug for Canceller {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Canceller").finish_non_exhaustive()
-    }
-}
-
-impl Canceller {
-    /// Sends a cancel request on a connection of its own, encrypted as the session is; at most ten seconds.
-    ///
-    /// Success means that the server has got the request, not that a statement was running.
-    pub async fn cancel(&self) -> Result<()> {
-        let Some(key) = self.key else {
-            return Ok(());
-        };
-        let attempt = async {
-            let Route {
-                host,
-                address,
-                encryption,
-                keepalives,
-            } = &self.route;
-            let wire = Wire::open(host, address, encryption, keepalives)
-                .await
-                .map_err(|e| e.to_string())?;
-            wire.request_cancel(key).await.map_err(|e| e.to_string())
-        };
-        let outcome = tokio::time::timeout(CANCEL_TIMEOUT, attempt).await;
-        outcome
-            .unwrap_or_else(|_| Err("no answer within ten seconds".to_owned()))
-            .map_err(|problem| {
-                Error::failed(
-                    &self.route.host,
-                    format_args!("the cancel request could not be delivered: {problem}"),
-                    "end the backend with pg_terminate_backend",
-                )
-            })
-    }
-}
-
 /// One connection to one database.
 pub struct Session {
     client: Client,
     task: Option<JoinHandle<()>>,
     tap: TapHandle,
-    mailbox: SharedMailbox,
+    mailbox: Arc<Mailbox>,
     route: Route,
     object: String,
     version: ServerVersion,
@@ -182,8 +77,8 @@ impl Session {
         route: Route,
         dbname: &str,
     ) -> Self {
-        let mailbox = SharedMailbox::default();
-        let task = tokio::spawn(drive(connection, Arc::clone(&mailbox)));
+        let mailbox = Arc::<Mailbox>::default();
+        let task = tokio::spawn(notices::drive(connection, Arc::clone(&mailbox)));
         Session {
             client,
             task: Some(task),
@@ -255,19 +150,7 @@ impl Session {
 
     /// Takes the notices that have come so far. When there were too many, the last one says how many were dropped.
     pub fn take_notices(&self) -> Vec<Notice> {
-        let mut mailbox = open(&self.mailbox);
-        let mut notices: Vec<Notice> = mailbox.notices.drain(..).collect();
-        let n_dropped = std::mem::take(&mut mailbox.n_dropped);
-        if n_dropped > 0 {
-            notices.push(Notice {
-                severity: "WARNING".to_owned(),
-                code: "01000".to_owned(),
-                message: format!("{n_dropped} more notices were dropped"),
-                detail: String::new(),
-                hint: String::new(),
-            });
-        }
-        notices
+        self.mailbox.take()
     }
 
     /// Runs statements by the simple protocol and throws rows away. Several in one string are one transaction.
@@ -313,7 +196,8 @@ impl Session {
             .await
     }
 
-    /// Runs one `COPY … TO STDOUT`, its rows going to `sink`; returns the sink and the row count of the command tag.
+    /// Runs one `COPY … TO STDOUT`, its rows going to `sink`; returns the sink, and the row count of the command tag.
+    /// The sink comes back after an error too: what it took before belongs to the caller.
     ///
     /// If the future is dropped before its end, the sink is dropped, what still comes is thrown away, and the session can be used again
     /// only after the server has stopped: [`cancel`](Self::cancel) it.
@@ -323,11 +207,13 @@ impl Session {
         step: impl fmt::Display,
         sql: &str,
         sink: Box<dyn CopySink>,
-    ) -> Result<(Box<dyn CopySink>, u64)> {
-        self.admit(sql).await?;
+    ) -> (Box<dyn CopySink>, Result<u64>) {
+        if let Err(error) = self.admit(sql).await {
+            return (sink, Err(error));
+        }
         let _turn = self.copying.lock().await;
-        let outcome = copy::run_out(&self.client, &self.tap, sql, sink).await;
-        outcome.map_err(|e| self.failure(e, object, step))
+        let (sink, n_rows) = copy::run_out(&self.client, &self.tap, sql, sink).await;
+        (sink, n_rows.map_err(|e| self.failure(e, object, step)))
     }
 
     /// Begins one `COPY … FROM STDIN`.
@@ -352,10 +238,7 @@ impl Session {
 
     /// A handle that cancels this session's statements from elsewhere.
     pub fn canceller(&self) -> Canceller {
-        Canceller {
-            route: self.route.clone(),
-            key: self.tap.key(),
-        }
+        Canceller::new(self.route.clone(), self.tap.key())
     }
 
     /// True if the connection has ended.
@@ -369,7 +252,7 @@ impl Session {
             return;
         };
         let abort = task.abort_handle();
-        if self.tap.is_copying() {
+        if self.tap.is_busy() {
             abort.abort();
         }
         drop(self);
@@ -394,7 +277,7 @@ impl Session {
         step: impl fmt::Display,
     ) -> Error {
         let cause = if error.is_closed() {
-            open(&self.mailbox).end.take()
+            self.mailbox.take_end()
         } else {
             None
         };
@@ -405,31 +288,10 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         // A goodbye would wait behind the rest of an unfinished COPY, which may be hours.
-        if self.tap.is_copying()
+        if self.tap.is_busy()
             && let Some(task) = &self.task
         {
             task.abort();
-        }
-    }
-}
-
-async fn drive(mut connection: Connection<Tap<Wire>, TappedWire>, mailbox: SharedMailbox) {
-    while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
-        match message {
-            Ok(AsyncMessage::Notice(notice)) => {
-                let mut mailbox = open(&mailbox);
-                if mailbox.notices.len() < NOTICES_MAX {
-                    mailbox.notices.push_back(Notice::new(&notice));
-                } else {
-                    mailbox.n_dropped += 1;
-                }
-            }
-            Ok(_) => {}
-            // Stored before the connection is dropped, which is when waiting statements fail.
-            Err(error) => {
-                open(&mailbox).end = Some(error);
-                return;
-            }
         }
     }
 }

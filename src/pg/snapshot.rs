@@ -83,6 +83,14 @@ impl SnapshotOwner {
         &self.session
     }
 
+    /// Gives locks and snapshot up and returns the session, for another try.
+    pub async fn give_up(self) -> Result<Session> {
+        self.session
+            .batch("the dump's transaction", "ROLLBACK", "ROLLBACK")
+            .await?;
+        Ok(self.session)
+    }
+
     /// Ends the transaction, which makes the snapshot unusable for new readers, and gives the session back.
     pub async fn finish(self) -> Result<Session> {
         self.session
@@ -99,6 +107,16 @@ pub struct SnapshotReader {
 }
 
 impl SnapshotReader {
+    /// Reads in a snapshot of its own: what a dump must never do, and how a test shows that it would be noticed.
+    #[doc(hidden)]
+    pub async fn without_import(session: Session) -> Result<Self> {
+        let begin = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+        session
+            .batch("a reader's transaction", "BEGIN", begin)
+            .await?;
+        Ok(SnapshotReader { session })
+    }
+
     /// Begins a transaction in the snapshot, in one round trip.
     pub async fn import(session: Session, snapshot: &SnapshotId) -> Result<Self> {
         let statement = sql![

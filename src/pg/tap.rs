@@ -34,6 +34,9 @@ pub trait CopySink: Send {
 
     /// The COPY's last row was given. Its success is known only when the query returns.
     fn end(&mut self);
+
+    /// Itself, for who gave it away and wants to know its type again.
+    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send>;
 }
 
 /// Swallows what an abandoned COPY still sends.
@@ -46,6 +49,9 @@ impl CopySink for Discard {
     fn begin(&mut self, _: bool) {}
     fn data(&mut self, _: &[u8], _: bool) {}
     fn end(&mut self) {}
+    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send> {
+        self
+    }
 }
 
 /// What identifies a backend to a cancel request.
@@ -107,9 +113,10 @@ impl TapHandle {
         self.lock().abandoned
     }
 
-    /// True between the first and the last message of a diverted COPY.
-    pub(super) fn is_copying(&self) -> bool {
-        self.lock().copying
+    /// True while rows may still come that nobody waits for.
+    pub(super) fn is_busy(&self) -> bool {
+        let shared = self.lock();
+        shared.copying || shared.abandoned
     }
 
     /// How many error messages the server has sent so far; a change during COPY IN says that feeding more is useless.

@@ -114,9 +114,10 @@ impl ServerCertVerifier for Verifier {
                 self.check_name(end_entity, server_name)?;
                 Ok(ServerCertVerified::assertion())
             }
-            Err(Error::InvalidCertificate(
-                CertificateError::UnknownIssuer | CertificateError::Other(_),
-            )) if self.exactly.iter().any(|cert| cert == end_entity) => {
+            Err(Error::InvalidCertificate(reason))
+                if reason != CertificateError::Revoked
+                    && self.exactly.iter().any(|cert| cert == end_entity) =>
+            {
                 check_validity(end_entity, now)?;
                 self.check_name(end_entity, server_name)?;
                 Ok(ServerCertVerified::assertion())

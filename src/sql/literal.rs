@@ -29,6 +29,24 @@ impl Fragment for Literal<'_> {
     }
 }
 
+/// A program's text between dollar quotes, as people write function bodies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DollarQuoted<'a>(pub &'a str);
+
+impl Fragment for DollarQuoted<'_> {
+    fn append(&self, out: &mut Sql) {
+        // A delimiter's beginning that nowhere occurs in the text cannot be completed by its end either.
+        let mut delimiter = String::from("$");
+        while self.0.contains(&delimiter) {
+            delimiter.push(if delimiter.len() == 1 { '_' } else { 'x' });
+        }
+        delimiter.push('$');
+        for part in [&delimiter, self.0, &delimiter] {
+            out.push_text(part);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,5 +55,13 @@ mod tests {
     fn quotes_and_backslashes_are_doubled() {
         assert_eq!(Literal("it's").quoted(), "'it''s'");
         assert_eq!(Literal(r"a\'b").quoted(), r"E'a\\''b'");
+    }
+
+    #[test]
+    fn no_text_can_end_its_dollar_quotes() {
+        let quoted = |text| crate::sql::sql![DollarQuoted(text)].text();
+        assert_eq!(quoted("SELECT 1"), "$$SELECT 1$$");
+        assert_eq!(quoted("SELECT $1"), "$_$SELECT $1$_$");
+        assert_eq!(quoted("ends with $_"), "$_x$ends with $_$_x$");
     }
 }

@@ -6,7 +6,7 @@ mod pattern;
 mod statement;
 
 pub use ident::{Ident, QualifiedName};
-pub use literal::Literal;
+pub use literal::{DollarQuoted, Literal};
 pub use pattern::{Pattern, PatternScope};
 pub use statement::{Fragment, Grantee, Piece, Role, ServerSql, Sql};
 

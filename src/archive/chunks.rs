@@ -1,0 +1,275 @@
+//! Chunks in a store: packed, named and put; got, proved and unpacked. What is in them belongs to the callers.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use serde::{Deserialize, Serialize};
+
+use super::chunker::{ChunkSettings, Span};
+use super::codec::Codec;
+use super::cpu::CpuPool;
+use super::digest::Digest;
+use super::index::ChunkPiece;
+use crate::error::{Error, Result};
+use crate::store::{Key, Put, Store};
+
+/// A whole chunk: its name and sizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ChunkRef {
+    /// The SHA-256 of its stored bytes.
+    pub chunk: Digest,
+    /// Stored bytes.
+    pub stored_bytes: u64,
+    /// Raw bytes.
+    pub chunk_bytes: u64,
+}
+
+impl ChunkRef {
+    /// The key under which the chunk is stored.
+    pub fn key(&self) -> Key {
+        chunk_key(&self.chunk)
+    }
+}
+
+impl ChunkPiece {
+    /// The chunk that the piece is of.
+    pub fn chunk_ref(&self) -> ChunkRef {
+        ChunkRef {
+            chunk: self.chunk,
+            stored_bytes: self.stored_bytes,
+            chunk_bytes: self.chunk_bytes,
+        }
+    }
+
+    /// The piece's range in the chunk's raw bytes, if it lies in there.
+    pub fn range(&self) -> Option<std::ops::Range<usize>> {
+        let end = self.offset.checked_add(self.n_bytes)?;
+        let fits = end <= self.chunk_bytes;
+        let (start, end) = (usize::try_from(self.offset), usize::try_from(end));
+        fits.then_some(start.ok()?..end.ok()?)
+    }
+}
+
+/// A chunk that was put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredChunk {
+    /// Its name and sizes.
+    pub chunk: ChunkRef,
+    /// True if the store did not have it before.
+    pub new: bool,
+}
+
+/// `chunks/ab/ab34…`
+pub fn chunk_key(digest: &Digest) -> Key {
+    let name = digest.to_string();
+    Key::new(format!("chunks/{}/{name}", &name[..2]))
+}
+
+/// Where a prune keeps what stood under `key` until its grace time is over.
+pub fn trash_key(key: &Key) -> Key {
+    Key::new(format!("trash/{key}"))
+}
+
+/// Puts and gets chunks. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ChunkStore {
+    store: Arc<dyn Store>,
+    cpu: CpuPool,
+    codec: Arc<Codec>,
+    /// Chunks of archives that a lease protects: they need not be sent again.
+    known: Arc<HashSet<Digest>>,
+    /// The known chunks that were wanted again, to be proved before the manifest is written.
+    reused: Arc<Mutex<HashMap<Digest, u64>>>,
+}
+
+impl ChunkStore {
+    /// Chunks of `store`, compressed with zstd's `level` on `cpu`.
+    pub fn new(store: Arc<dyn Store>, cpu: CpuPool, level: i32) -> ChunkStore {
+        ChunkStore {
+            store,
+            cpu,
+            codec: Arc::new(Codec::new(level)),
+            known: Arc::default(),
+            reused: Arc::default(),
+        }
+    }
+
+    /// The same store with chunks that need not be sent because archives under the caller's lease hold them.
+    /// [`ChunkStore::prove_reused`] must succeed before a manifest names them.
+    #[must_use]
+    pub fn with_known(mut self, known: HashSet<Digest>) -> ChunkStore {
+        self.known = Arc::new(known);
+        self
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The pool on which chunks are packed and unpacked.
+    pub fn cpu(&self) -> &CpuPool {
+        &self.cpu
+    }
+
+    /// Packs and stores raw bytes. A chunk that is there already, and not known, is read and compared first:
+    /// create-if-absent would otherwise keep a damaged one for ever.
+    pub async fn put(&self, plain: impl AsRef<[u8]> + Send + 'static) -> Result<StoredChunk> {
+        let codec = Arc::clone(&self.codec);
+        let packed = self
+            .cpu
+            .run(move || codec.pack(plain.as_ref()))
+            .await
+            .map_err(|problem| {
+                Error::failed("compressing a chunk", problem, "test this machine's memory")
+            })?;
+        let chunk = ChunkRef {
+            chunk: packed.digest,
+            stored_bytes: packed.stored.len() as u64,
+            chunk_bytes: packed.n_bytes,
+        };
+        if self.known.contains(&chunk.chunk) {
+            let mut reused = self.reused.lock().unwrap_or_else(PoisonError::into_inner);
+            reused.insert(chunk.chunk, chunk.stored_bytes);
+            return Ok(StoredChunk { chunk, new: false });
+        }
+        let key = chunk.key();
+        let new = self.store.put_new(&key, packed.stored.clone()).await? == Put::Stored;
+        if !new && self.store.get(&key).await?.as_ref() != Some(&packed.stored) {
+            return Err(Error::corrupt(
+                self.store.location(),
+                key,
+                "the chunk that is stored here is damaged, and this dump needs it; move the file away and dump again",
+            ));
+        }
+        Ok(StoredChunk { chunk, new })
+    }
+
+    /// Proves that every known chunk that was wanted again is there with its size.
+    pub async fn prove_reused(&self) -> Result<()> {
+        let mut wanted: BTreeMap<u8, HashMap<Digest, u64>> = BTreeMap::new();
+        for (digest, n_bytes) in &*self.reused.lock().unwrap_or_else(PoisonError::into_inner) {
+            let folder = wanted.entry(digest.as_bytes()[0]).or_default();
+            folder.insert(*digest, *n_bytes);
+        }
+        stream::iter(wanted)
+            .map(|(first, wanted)| self.prove_folder(first, wanted))
+            .buffer_unordered(8)
+            .try_collect()
+            .await
+    }
+
+    async fn prove_folder(&self, first: u8, mut wanted: HashMap<Digest, u64>) -> Result<()> {
+        for stored in self.store.list(&format!("chunks/{first:02x}")).await? {
+            if let Ok(digest) = stored.key.name().parse()
+                && wanted.get(&digest) == Some(&stored.n_bytes)
+            {
+                wanted.remove(&digest);
+            }
+        }
+        match wanted.keys().next() {
+            None => Ok(()),
+            Some(digest) => Err(Error::corrupt(
+                self.store.location(),
+                chunk_key(digest),
+                "a chunk that this dump shares with an earlier archive is missing or has another size; verify the repository, then dump again",
+            )),
+        }
+    }
+
+    /// The stored bytes of a chunk, which may lie in the trash. `None` if they are nowhere.
+    pub async fn get_stored(&self, chunk: &Digest) -> Result<Option<Bytes>> {
+        let key = chunk_key(chunk);
+        if let Some(bytes) = self.store.get(&key).await? {
+            return Ok(Some(bytes));
+        }
+        if let Some(bytes) = self.store.get(&trash_key(&key)).await? {
+            return Ok(Some(bytes));
+        }
+        // A prune that takes its decision back moves a chunk out of the trash between the two looks.
+        self.store.get(&key).await
+    }
+
+    /// The raw bytes of a chunk, after its SHA-256 and its sizes were checked. [`Error::Corrupt`] names the chunk's key.
+    pub async fn get(&self, chunk: &ChunkRef) -> Result<Bytes> {
+        let damaged = |problem: String| {
+            Error::corrupt(
+                format_args!("repository {}", self.store.location()),
+                chunk.key(),
+                problem,
+            )
+        };
+        if chunk.chunk_bytes > u64::from(ChunkSettings::BYTES_LIMIT) {
+            return Err(damaged(format!(
+                "is said to hold {} bytes, more than any chunk may",
+                chunk.chunk_bytes
+            )));
+        }
+        let stored = self
+            .get_stored(&chunk.chunk)
+            .await?
+            .ok_or_else(|| damaged("is missing".to_owned()))?;
+        let (codec, wanted) = (Arc::clone(&self.codec), *chunk);
+        self.cpu
+            .run(move || unpack(&codec, &stored, &wanted))
+            .await
+            .map_err(damaged)
+    }
+}
+
+/// Checks stored bytes against what is said of them; the text says what differs.
+pub(crate) fn check_stored(stored: &[u8], wanted: &ChunkRef) -> Result<(), String> {
+    if stored.len() as u64 != wanted.stored_bytes {
+        return Err(format!(
+            "has {} bytes instead of {}",
+            stored.len(),
+            wanted.stored_bytes
+        ));
+    }
+    if Digest::of(stored) != wanted.chunk {
+        return Err("its bytes are not those that were stored: the SHA-256 differs".to_owned());
+    }
+    Ok(())
+}
+
+fn unpack(codec: &Codec, stored: &[u8], wanted: &ChunkRef) -> Result<Bytes, String> {
+    check_stored(stored, wanted)?;
+    let n_bytes = usize::try_from(wanted.chunk_bytes).expect("bounded by the caller");
+    let plain = codec
+        .unpack(stored, n_bytes)
+        .map_err(|problem| problem.to_string())?;
+    Ok(plain.into())
+}
+
+/// Gathers, part by part, the pieces of chunks that were cut from one [`super::chunker::Chunker`], in whatever order they were stored.
+#[derive(Debug, Default)]
+pub struct Pieces {
+    by_part: BTreeMap<u32, BTreeMap<u64, ChunkPiece>>,
+}
+
+impl Pieces {
+    /// Notes that cut `number`, which has `spans`, is stored.
+    pub fn add(&mut self, number: u64, spans: &[Span], stored: &ChunkRef) {
+        for span in spans {
+            let piece = ChunkPiece {
+                chunk: stored.chunk,
+                stored_bytes: stored.stored_bytes,
+                chunk_bytes: stored.chunk_bytes,
+                offset: span.offset,
+                n_bytes: span.n_bytes,
+            };
+            self.by_part
+                .entry(span.part)
+                .or_default()
+                .insert(number, piece);
+        }
+    }
+
+    /// The pieces of `part` in order, once every cut with a span of it was added; none for a part without rows.
+    pub fn take(&mut self, part: u32) -> Vec<ChunkPiece> {
+        let pieces = self.by_part.remove(&part).unwrap_or_default();
+        pieces.into_values().collect()
+    }
+}

@@ -1,0 +1,281 @@
+//! One chunk as one zstd frame: packing that proves itself, unpacking that trusts nothing. No I/O.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use zstd::zstd_safe::{self, CCtx, CParameter, DCtx};
+
+use super::digest::Digest;
+
+/// The first four bytes of a zstd frame (RFC 8878, 3.1.1); skippable frames have others.
+const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// The content checksum flag in the frame header's descriptor, the fifth byte.
+const CHECKSUM_FLAG: u8 = 0b100;
+
+/// A chunk as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packed {
+    /// The SHA-256 of `stored`: the chunk's name.
+    pub digest: Digest,
+    /// One zstd frame with content size and checksum.
+    pub stored: Bytes,
+    /// Raw bytes in it.
+    pub n_bytes: u64,
+}
+
+/// What is wrong with a chunk's stored bytes, in words that follow the chunk's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodecProblem(String);
+
+impl fmt::Display for CodecProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for CodecProblem {}
+
+fn problem(text: impl fmt::Display) -> CodecProblem {
+    CodecProblem(text.to_string())
+}
+
+fn zstd_problem(code: usize) -> CodecProblem {
+    problem(zstd_safe::get_error_name(code))
+}
+
+/// Packs and unpacks chunks, with working memory that is used again. Shared by many threads.
+pub struct Codec {
+    level: i32,
+    idle: Mutex<Vec<Workspace>>,
+}
+
+/// What one thread needs while it works on one chunk.
+struct Workspace {
+    decoder: DCtx<'static>,
+    /// Holds what was decoded for the comparison.
+    decoded: Vec<u8>,
+}
+
+impl Codec {
+    /// A codec that compresses with zstd's `level`.
+    pub fn new(level: i32) -> Codec {
+        Codec {
+            level,
+            idle: Mutex::default(),
+        }
+    }
+
+    /// Compresses `plain` into one frame, decodes it again and compares: what cannot be read back is never stored.
+    /// The same bytes, level and zstd version give the same frame.
+    pub fn pack(&self, plain: &[u8]) -> Result<Packed, CodecProblem> {
+        let mut stored = Vec::with_capacity(zstd_safe::compress_bound(plain.len()));
+        self.encode(plain, &mut stored)?;
+        stored.shrink_to_fit();
+        self.with_workspace(|workspace| {
+            decode(
+                &mut workspace.decoder,
+                &stored,
+                plain.len(),
+                &mut workspace.decoded,
+            )?;
+            if workspace.decoded != plain {
+                return Err(problem(
+                    "the compressed bytes decode to something else: memory or processor are at fault",
+                ));
+            }
+            Ok(())
+        })?;
+        Ok(Packed {
+            digest: Digest::of(&stored),
+            stored: stored.into(),
+            n_bytes: plain.len() as u64,
+        })
+    }
+
+    /// Decodes exactly one frame of exactly `n_bytes` raw bytes; anything else is a problem.
+    /// Nothing beyond `n_bytes` is ever allocated, so the caller bounds that first.
+    pub fn unpack(&self, stored: &[u8], n_bytes: usize) -> Result<Vec<u8>, CodecProblem> {
+        check_frame(stored, n_bytes)?;
+        let mut plain = Vec::new();
+        self.with_workspace(|workspace| {
+            decode(&mut workspace.decoder, stored, n_bytes, &mut plain)
+        })?;
+        Ok(plain)
+    }
+
+    fn encode(&self, plain: &[u8], stored: &mut Vec<u8>) -> Result<(), CodecProblem> {
+        let mut encoder = CCtx::create();
+        for parameter in [
+            CParameter::CompressionLevel(self.level),
+            CParameter::ContentSizeFlag(true),
+            CParameter::ChecksumFlag(true),
+        ] {
+            encoder.set_parameter(parameter).map_err(zstd_problem)?;
+        }
+        encoder.compress2(stored, plain).map_err(zstd_problem)?;
+        Ok(())
+    }
+
+    fn with_workspace<T>(&self, work: impl FnOnce(&mut Workspace) -> T) -> T {
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut workspace = idle().pop().unwrap_or_else(|| Workspace {
+            decoder: DCtx::create(),
+            decoded: Vec::new(),
+        });
+        let done = work(&mut workspace);
+        idle().push(workspace);
+        done
+    }
+}
+
+impl fmt::Debug for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Codec")
+            .field("level", &self.level)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Refuses what is not one whole frame with checksum and the content size `n_bytes`, before anything is allocated.
+fn check_frame(stored: &[u8], n_bytes: usize) -> Result<(), CodecProblem> {
+    if !stored.starts_with(&MAGIC) {
+        return Err(problem("is not a zstd frame"));
+    }
+    let frame_bytes = zstd_safe::find_frame_compressed_size(stored).map_err(zstd_problem)?;
+    if frame_bytes != stored.len() {
+        return Err(problem(format_args!(
+            "has {} bytes after its frame",
+            stored.len() - frame_bytes
+        )));
+    }
+    if stored[MAGIC.len()] & CHECKSUM_FLAG == 0 {
+        return Err(problem("has no checksum in its frame"));
+    }
+    match zstd_safe::get_frame_content_size(stored) {
+        Ok(Some(size)) if size == n_bytes as u64 => Ok(()),
+        Ok(Some(size)) => Err(problem(format_args!(
+            "says that it holds {size} bytes where {n_bytes} are expected"
+        ))),
+        Ok(None) | Err(_) => Err(problem("does not say how many bytes it holds")),
+    }
+}
+
+fn decode(
+    decoder: &mut DCtx<'static>,
+    stored: &[u8],
+    n_bytes: usize,
+    plain: &mut Vec<u8>,
+) -> Result<(), CodecProblem> {
+    plain.clear();
+    plain.reserve_exact(n_bytes);
+    let decoded = decoder.decompress(plain, stored).map_err(zstd_problem)?;
+    if decoded != n_bytes {
+        return Err(problem(format_args!(
+            "decodes to {decoded} bytes instead of {n_bytes}"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(seed: u64, n_bytes: usize) -> Vec<u8> {
+        let mut state = seed | 1;
+        let mut out = Vec::new();
+        while out.len() < n_bytes {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            out.extend_from_slice(
+                format!("{}\t{}\tsome text\n", state >> 40, state % 97).as_bytes(),
+            );
+        }
+        out.truncate(n_bytes);
+        out
+    }
+
+    #[test]
+    fn what_is_packed_unpacks() {
+        let codec = Codec::new(1);
+        for n_bytes in [0, 1, 100, 300_000] {
+            let plain = rows(7, n_bytes);
+            let packed = codec.pack(&plain).unwrap();
+            assert_eq!(packed.digest, Digest::of(&packed.stored));
+            assert_eq!(packed.n_bytes, n_bytes as u64);
+            assert_eq!(codec.unpack(&packed.stored, n_bytes).unwrap(), plain);
+        }
+    }
+
+    #[test]
+    fn the_same_bytes_give_the_same_frame_whatever_came_before() {
+        for level in [-3, 1, 3, 5, 6, 9, 12] {
+            let codec = Codec::new(level);
+            let first = codec.pack(&rows(1, 400_000)).unwrap();
+            codec.pack(&rows(2, 250_000)).unwrap();
+            assert_eq!(codec.pack(&rows(1, 400_000)).unwrap(), first, "{level}");
+            assert_eq!(Codec::new(level).pack(&rows(1, 400_000)).unwrap(), first);
+        }
+    }
+
+    #[test]
+    fn another_size_trailing_bytes_and_several_frames_are_refused() {
+        let codec = Codec::new(1);
+        let plain = rows(3, 5000);
+        let stored = codec.pack(&plain).unwrap().stored;
+        let refused = |bytes: &[u8], n_bytes: usize| codec.unpack(bytes, n_bytes).unwrap_err().0;
+        assert!(refused(&stored, 4999).contains("where 4999 are expected"));
+        assert!(refused(&stored, 5001).contains("where 5001 are expected"));
+        let twice = [&stored[..], &stored[..]].concat();
+        assert!(refused(&twice, 10_000).contains("after its frame"));
+        let trailing = [&stored[..], b"\0"].concat();
+        assert!(refused(&trailing, 5000).contains("has 1 bytes after"));
+        refused(&stored[..stored.len() - 1], 5000);
+        refused(b"", 0);
+        refused(&MAGIC, 0);
+        // A skippable frame (RFC 8878, 3.1.2) would hide bytes.
+        assert!(refused(b"\x50\x2a\x4d\x18\x00\x00\x00\x00", 0).contains("not a zstd frame"));
+    }
+
+    #[test]
+    fn frames_without_size_or_checksum_are_refused() {
+        let codec = Codec::new(1);
+        let mut encoder = CCtx::create();
+        encoder
+            .set_parameter(CParameter::ContentSizeFlag(false))
+            .unwrap();
+        encoder
+            .set_parameter(CParameter::ChecksumFlag(true))
+            .unwrap();
+        let mut stored = Vec::with_capacity(1000);
+        encoder.compress2(&mut stored, b"some bytes").unwrap();
+        assert!(
+            codec
+                .unpack(&stored, 10)
+                .unwrap_err()
+                .0
+                .contains("does not say")
+        );
+
+        let plain_frame = zstd::bulk::compress(b"some bytes", 1).unwrap();
+        assert!(
+            codec
+                .unpack(&plain_frame, 10)
+                .unwrap_err()
+                .0
+                .contains("no checksum")
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn bytes_from_outside_never_panic(mut tail: Vec<u8>, n_bytes in 0usize..1000) {
+            let codec = Codec::new(1);
+            let _ = codec.unpack(&tail, n_bytes);
+            tail.splice(0..0, MAGIC);
+            let _ = codec.unpack(&tail, n_bytes);
+        }
+    }
+}

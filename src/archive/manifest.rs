@@ -1,0 +1,203 @@
+//! The manifest: the small document that makes chunks an archive.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::chunks::ChunkRef;
+use super::digest::Digest;
+use super::name::ArchiveName;
+use super::sealed;
+use crate::error::{Error, Result};
+use crate::pg::version::ServerVersion;
+
+/// The format that this version writes, and the newest that it reads.
+pub const FORMAT: u32 = 1;
+/// The features that this version knows. A manifest that needs another is refused by its name.
+pub const FEATURES: &[&str] = &[];
+
+/// What a dump saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// A whole database.
+    Full,
+    /// Chosen objects, or not all parts of them.
+    Partial,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Scope::Full => "full",
+            Scope::Partial => "partial",
+        })
+    }
+}
+
+/// Archives that follow one another: `latest`, retention and drills never leave a group.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Group {
+    /// The source cluster's system identifier, in decimal.
+    pub system_identifier: String,
+    /// The source database.
+    pub database: String,
+    /// The configured job that made the archive; `None` for a dump by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// Whether the whole database was saved.
+    pub scope: Scope,
+}
+
+impl fmt::Display for Group {
+    /// `shop full of cluster 7301234567890123456`, with the job where there is one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let database = crate::toc::printable(&self.database);
+        write!(f, "{database} {}", self.scope)?;
+        if let Some(job) = &self.job {
+            write!(f, " by job {}", crate::toc::printable(job))?;
+        }
+        write!(f, " of cluster {}", self.system_identifier)
+    }
+}
+
+/// Where the data comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// `server_version_num`.
+    pub server_version: ServerVersion,
+    /// `server_version`, as people know it.
+    pub server_version_text: String,
+    /// The cluster's system identifier, in decimal.
+    pub system_identifier: String,
+    /// The database.
+    pub database: String,
+    /// The database's encoding, which is that of all rows: `UTF8`.
+    pub encoding: String,
+    /// The database's locale: `collate`, `ctype`, `provider`, `icu_locale`, … as far as the server has them.
+    #[serde(default)]
+    pub locale: BTreeMap<String, String>,
+    /// The WAL position when the snapshot was taken; `None` on a standby that does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_lsn: Option<String>,
+    /// When the snapshot was taken.
+    pub started: Timestamp,
+    /// When the last row was read.
+    pub finished: Timestamp,
+}
+
+/// Something that was not saved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// The object, for people.
+    pub what: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// How much an archive holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Tables with rows saved, empty ones included.
+    pub n_tables: u64,
+    /// Their rows.
+    pub n_rows: u64,
+    /// Raw bytes of the rows.
+    pub raw_bytes: u64,
+    /// Stored bytes of all chunks, each counted once, those shared with other archives too.
+    pub stored_bytes: u64,
+    /// Stored bytes of the chunks that were new to the repository.
+    pub new_bytes: u64,
+    /// Different chunks.
+    pub n_chunks: u64,
+    /// Entries of the TOC.
+    pub n_entries: u64,
+}
+
+/// The root document of an archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The oldest format whose readers understand the archive.
+    pub read_version: u32,
+    /// The format of the writer.
+    pub write_version: u32,
+    /// What a reader must know beyond that, by name.
+    #[serde(default)]
+    pub features: Vec<String>,
+    /// The archive's own name.
+    pub name: ArchiveName,
+    /// The id of the repository for which it was written.
+    pub repository: String,
+    /// When the archive was made: the time of its snapshot.
+    pub created: Timestamp,
+    /// The archives it belongs with.
+    pub group: Group,
+    /// Where the data comes from.
+    pub source: Source,
+    /// The options that chose objects, as the user gave them.
+    #[serde(default)]
+    pub selection: Vec<String>,
+    /// What was left out, with reasons.
+    #[serde(default)]
+    pub skipped: Vec<Skipped>,
+    /// How much it is.
+    pub totals: Totals,
+    /// The chunks of the TOC: JSON Lines, one entry per line.
+    pub toc: Vec<ChunkRef>,
+    /// The chunks of the data index: JSON Lines, one table per line.
+    pub data_index: Vec<ChunkRef>,
+    /// Name and version of the program that wrote it.
+    pub tool: String,
+    /// What users or jobs attach.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Manifest {
+    /// The name and version of this program.
+    pub fn this_tool() -> String {
+        format!("pgark {}", env!("CARGO_PKG_VERSION"))
+    }
+
+    /// The manifest with its seal.
+    pub fn seal(&self) -> (Bytes, Digest) {
+        sealed::seal(self)
+    }
+
+    /// Reads a manifest that must be that of `name`; gives its seal too.
+    /// Formats and features come first: what a newer version wrote is refused by name, before anything else of it is looked at.
+    pub fn read(bytes: &[u8], name: &ArchiveName, place: &str) -> Result<(Manifest, Digest)> {
+        #[derive(Deserialize)]
+        struct Gate {
+            read_version: u32,
+            #[serde(default)]
+            features: Vec<String>,
+        }
+        let object = format!("archive {name}");
+        let (gate, _): (Gate, _) = sealed::read(bytes, &object, place)?;
+        let unknown = (gate.read_version > FORMAT)
+            .then(|| format!("archive format {}", gate.read_version))
+            .or_else(|| {
+                let known = |feature: &String| FEATURES.contains(&feature.as_str());
+                gate.features.into_iter().find(|feature| !known(feature))
+            });
+        if let Some(feature) = unknown {
+            return Err(Error::Feature {
+                what: object,
+                feature,
+            });
+        }
+        let (manifest, seal): (Manifest, _) = sealed::read(bytes, &object, place)?;
+        if manifest.name != *name {
+            return Err(Error::corrupt(
+                object,
+                place,
+                format_args!("is the manifest of another archive, {}", manifest.name),
+            ));
+        }
+        Ok((manifest, seal))
+    }
+}

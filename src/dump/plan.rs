@@ -1,0 +1,347 @@
+//! What is read and how: tables in cells, small tables in packs, large objects in ranges; largest first. Pure but for its row types.
+
+use std::collections::HashMap;
+
+use super::split::{self, Method, SMALL_BYTES_MAX, TableSize};
+use crate::kinds::row::{Oid, catalog_row};
+use crate::kinds::toc_builder::DraftData;
+use crate::pg::version::ServerVersion;
+use crate::sql::{Ident, Sql, sql};
+use crate::toc::{DataOf, EntryId, printable};
+
+catalog_row! {
+    /// How large the tables asked for (`$1`) are now. Sizes ignore the snapshot; they only steer the plan.
+    pub(super) struct SizeRow from
+        "pg_catalog.pg_class c JOIN unnest($1::pg_catalog.oid[]) AS wanted(oid) ON wanted.oid = c.oid \
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam" {
+        oid: Oid = col("c.oid"),
+        schema: String = col("n.nspname"),
+        name: String = col("c.relname"),
+        heap_bytes: Option<i64> = col("pg_catalog.pg_relation_size(c.oid)"),
+        toast_bytes: Option<i64> = col(
+            "CASE WHEN c.reltoastrelid = 0 THEN 0 ELSE pg_catalog.pg_relation_size(c.reltoastrelid) END"
+        ),
+        is_heap: bool = col("a.amname IS NOT DISTINCT FROM 'heap'"),
+        /// True if text that is too wide may be read in binary instead: built-in scalars with both functions.
+        binary_works: bool = col(
+            "NOT EXISTS (SELECT 1 FROM pg_catalog.pg_attribute b JOIN pg_catalog.pg_type t ON t.oid = b.atttypid \
+              WHERE b.attrelid = c.oid AND b.attnum > 0 AND NOT b.attisdropped AND (t.oid >= 16384 \
+              OR t.typtype <> 'b' OR t.typcategory = 'A' OR t.typsend = 0 OR t.typreceive = 0 \
+              OR t.typname ~ '^reg'))"
+        ),
+    }
+}
+
+/// One table to read.
+#[derive(Debug, Clone)]
+pub(super) struct TablePlan {
+    /// The entry whose rows these are.
+    pub entry: EntryId,
+    /// Its OID.
+    pub relation: Oid,
+    /// For people.
+    pub name: String,
+    /// The quoted name.
+    pub target: Sql,
+    /// Columns to read.
+    pub columns: Vec<String>,
+    /// `WHERE …`, or empty.
+    pub condition: Sql,
+    /// Storage.
+    pub size: TableSize,
+    /// How it is read.
+    pub method: Method,
+    /// Block ranges, if it is read in cells.
+    pub cells: Vec<(u32, Option<u32>)>,
+    /// May be read in binary if text cannot carry a row.
+    pub binary_works: bool,
+}
+
+/// One piece of work for a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Job {
+    /// One cell of a table.
+    Cell {
+        /// The table's place in [`DataPlan::tables`].
+        table: usize,
+        /// The cell.
+        cell: usize,
+    },
+    /// A whole table.
+    Whole {
+        /// The table.
+        table: usize,
+    },
+    /// Small tables one after another.
+    Pack {
+        /// The tables.
+        tables: Vec<usize>,
+    },
+    /// Large objects by number, the last excluded; `None` is open.
+    LargeObjects {
+        /// The range's place among all ranges.
+        range: usize,
+        /// First and the one after the last.
+        loids: (Oid, Option<Oid>),
+    },
+}
+
+/// Everything that is read.
+#[derive(Debug, Default)]
+pub(super) struct DataPlan {
+    /// The tables, in TOC order.
+    pub tables: Vec<TablePlan>,
+    /// The entry of the large objects.
+    pub large_objects: Option<EntryId>,
+    /// The work, largest first.
+    pub jobs: Vec<Job>,
+    /// Expected bytes.
+    pub n_bytes: u64,
+}
+
+/// What a table's plan begins from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PlanInputs<'a> {
+    /// The source server.
+    pub server: ServerVersion,
+    /// Sizes by OID.
+    pub sizes: &'a HashMap<Oid, SizeRow>,
+    /// Cell lengths of the group's previous dump, by qualified name.
+    pub cells_before: &'a HashMap<String, u32>,
+    /// First numbers of the ranges of large objects.
+    pub lo_starts: &'a [Oid],
+}
+
+/// Plans the reading.
+pub(super) fn plan(data: &[(EntryId, DraftData)], inputs: PlanInputs<'_>) -> DataPlan {
+    let mut plan = DataPlan::default();
+    for (entry, data) in data {
+        match &data.of {
+            DataOf::LargeObjects => plan.large_objects = Some(*entry),
+            DataOf::Table { target, .. } => plan.tables.push(table(*entry, data, target, inputs)),
+        }
+    }
+    let (mut sized, small) = jobs_of(&plan.tables);
+    sized.sort_by_key(|(n_bytes, _)| std::cmp::Reverse(*n_bytes));
+    plan.jobs = sized.into_iter().flat_map(|(_, jobs)| jobs).collect();
+    if plan.large_objects.is_some() {
+        let starts = inputs.lo_starts;
+        plan.jobs.extend(
+            starts
+                .iter()
+                .enumerate()
+                .map(|(range, start)| Job::LargeObjects {
+                    range,
+                    loids: (*start, starts.get(range + 1).copied()),
+                }),
+        );
+    }
+    plan.jobs.extend(small);
+    plan.n_bytes = plan.tables.iter().map(|table| table.size.n_bytes()).sum();
+    plan
+}
+
+fn table(entry: EntryId, data: &DraftData, target: &Sql, inputs: PlanInputs<'_>) -> TablePlan {
+    let row = inputs.sizes.get(&data.relation);
+    let bytes = |n: Option<i64>| n.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+    let heap_bytes = row.map_or(0, |row| bytes(row.heap_bytes));
+    let size = TableSize {
+        n_blocks: u32::try_from(heap_bytes.div_ceil(split::BLOCK_BYTES)).unwrap_or(u32::MAX),
+        heap_bytes,
+        toast_bytes: row.map_or(0, |row| bytes(row.toast_bytes)),
+        is_heap: row.is_some_and(|row| row.is_heap),
+    };
+    let before = inputs.cells_before.get(&target.text()).copied();
+    let method = if data.condition.is_empty() {
+        split::method(&size, inputs.server, before)
+    } else {
+        Method::Whole("an extension chooses its rows by a condition")
+    };
+    let cells = match method {
+        Method::Cells { cell_blocks } => split::cells(size.n_blocks, cell_blocks),
+        Method::Whole(_) => Vec::new(),
+    };
+    let name = row.map_or_else(
+        || format!("relation {}", data.relation),
+        |row| format!("{}.{}", printable(&row.schema), printable(&row.name)),
+    );
+    TablePlan {
+        entry,
+        relation: data.relation,
+        name,
+        target: target.clone(),
+        columns: data.columns.clone(),
+        condition: data.condition.clone(),
+        size,
+        method,
+        cells,
+        binary_works: row.is_some_and(|row| row.binary_works),
+    }
+}
+
+/// Jobs of large tables with their sizes, and the packs of small ones, in name order.
+fn jobs_of(tables: &[TablePlan]) -> (Vec<(u64, Vec<Job>)>, Vec<Job>) {
+    let mut large = Vec::new();
+    let mut small: Vec<usize> = Vec::new();
+    for (i, table) in tables.iter().enumerate() {
+        if !table.cells.is_empty() {
+            let cells = (0..table.cells.len()).map(|cell| Job::Cell { table: i, cell });
+            large.push((table.size.n_bytes(), cells.collect()));
+        } else if table.size.n_bytes() > SMALL_BYTES_MAX {
+            large.push((table.size.n_bytes(), vec![Job::Whole { table: i }]));
+        } else {
+            small.push(i);
+        }
+    }
+    small.sort_by(|a, b| tables[*a].name.cmp(&tables[*b].name));
+    let keys: Vec<(u64, u64)> = small
+        .iter()
+        .map(|i| {
+            let table = &tables[*i];
+            (
+                xxhash_rust::xxh3::xxh3_64(table.name.as_bytes()),
+                table.size.n_bytes(),
+            )
+        })
+        .collect();
+    let packs = split::packs(&keys);
+    let pack = |members: Vec<usize>| Job::Pack {
+        tables: members.iter().map(|i| small[*i]).collect(),
+    };
+    (large, packs.into_iter().map(pack).collect())
+}
+
+impl TablePlan {
+    /// The statement that reads a cell, or the whole table.
+    pub(super) fn copy_statement(&self, cell: Option<usize>, binary: bool) -> Sql {
+        let columns = Sql::list(self.columns.iter().map(|name| Ident::new(&**name)));
+        let format = if binary { " (FORMAT binary)" } else { "" };
+        let range = cell.map(|cell| range_condition(self.cells[cell]));
+        if range.is_none() && self.condition.is_empty() {
+            let list = (!self.columns.is_empty()).then(|| sql![" (", columns, ")"]);
+            return sql!["COPY ", &self.target, list, " TO STDOUT", format];
+        }
+        let from = sql!["SELECT ", columns, " FROM ONLY ", &self.target];
+        sql![
+            "COPY (",
+            from,
+            range,
+            " ",
+            &self.condition,
+            ") TO STDOUT",
+            format
+        ]
+    }
+
+    /// What a job reads, for messages.
+    pub(super) fn step(&self, cell: Option<usize>) -> String {
+        match cell.map(|cell| self.cells[cell]) {
+            Some((from, Some(to))) => format!("COPY OUT of blocks {from}..{to}"),
+            Some((from, None)) => format!("COPY OUT of blocks {from}.."),
+            None => "COPY OUT".to_owned(),
+        }
+    }
+}
+
+fn range_condition((from, to): (u32, Option<u32>)) -> Sql {
+    let upper = to.map(|to| sql![" AND ctid < '(", to, ",0)'"]);
+    sql![" WHERE ctid >= '(", from, ",0)'", upper]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::version::V18;
+    use crate::sql::QualifiedName;
+
+    fn data(relation: Oid, name: &str) -> DraftData {
+        DraftData {
+            relation,
+            columns: vec!["a".into(), "B b".into()],
+            condition: Sql::default(),
+            of: DataOf::Table {
+                target: sql![QualifiedName::new("s", name)],
+                table: None,
+                unlogged: false,
+                keep_order: false,
+                via_root: None,
+            },
+        }
+    }
+
+    fn size(oid: Oid, name: &str, mib: i64) -> SizeRow {
+        SizeRow {
+            oid,
+            schema: "s".into(),
+            name: name.into(),
+            heap_bytes: Some(mib << 20),
+            toast_bytes: Some(0),
+            is_heap: true,
+            binary_works: true,
+        }
+    }
+
+    fn planned() -> DataPlan {
+        let sizes = [
+            size(1, "small", 0),
+            size(2, "middle", 10),
+            size(3, "large", 300),
+            size(4, "also", 0),
+        ];
+        let sizes: HashMap<Oid, SizeRow> = sizes.into_iter().map(|row| (row.oid, row)).collect();
+        let tables: Vec<(EntryId, DraftData)> =
+            [(1, "small"), (2, "middle"), (3, "large"), (4, "also")]
+                .iter()
+                .map(|(oid, name)| (EntryId(oid * 10), data(*oid, name)))
+                .collect();
+        let inputs = PlanInputs {
+            server: V18,
+            sizes: &sizes,
+            cells_before: &HashMap::new(),
+            lo_starts: &[],
+        };
+        plan(&tables, inputs)
+    }
+
+    #[test]
+    fn the_largest_comes_first_and_small_tables_share_a_job() {
+        let plan = planned();
+        assert_eq!(plan.jobs.len(), 5 + 1 + 1);
+        assert_eq!(plan.jobs[0], Job::Cell { table: 2, cell: 0 });
+        assert_eq!(plan.jobs[5], Job::Whole { table: 1 });
+        let Job::Pack { tables } = &plan.jobs[6] else {
+            panic!("a pack comes last")
+        };
+        assert_eq!(tables, &[3, 0], "in name order");
+    }
+
+    #[test]
+    fn a_cell_is_read_by_ctid_and_a_whole_table_by_name() {
+        let plan = planned();
+        let large = &plan.tables[2];
+        assert_eq!(
+            large.copy_statement(Some(0), false).text(),
+            r#"COPY (SELECT "a", "B b" FROM ONLY "s"."large" WHERE ctid >= '(0,0)' AND ctid < '(8192,0)' ) TO STDOUT"#
+        );
+        assert!(
+            large
+                .copy_statement(Some(4), true)
+                .text()
+                .contains("ctid >= '(32768,0)' ) TO STDOUT (FORMAT binary)")
+        );
+        let small = &plan.tables[0];
+        assert_eq!(
+            small.copy_statement(None, false).text(),
+            r#"COPY "s"."small" ("a", "B b") TO STDOUT"#
+        );
+        let nothing = TablePlan {
+            columns: Vec::new(),
+            ..small.clone()
+        };
+        assert_eq!(
+            nothing.copy_statement(None, false).text(),
+            r#"COPY "s"."small" TO STDOUT"#
+        );
+    }
+}

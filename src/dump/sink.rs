@@ -1,0 +1,144 @@
+//! Where COPY OUT ends: rows go from the tap into a chunker, full chunks to whoever stores them.
+//! Called for every row, so nothing here allocates, locks or waits.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::future::BoxFuture;
+use tokio::sync::mpsc;
+
+use crate::archive::buffer::{Buffer, BufferPool};
+use crate::archive::chunker::{Chunker, Cut};
+use crate::pg::CopySink;
+use crate::progress::{Event, Progress};
+
+/// A chunker behind the tap.
+pub(super) struct RowSink {
+    chunker: Chunker,
+    pool: BufferPool,
+    /// The buffer for the next chunk; the socket is not read without one.
+    spare: Option<Buffer>,
+    waiting: Option<BoxFuture<'static, Buffer>>,
+    /// Bounded by the pool: every cut holds one of its buffers.
+    cuts: mpsc::UnboundedSender<Cut>,
+    progress: Arc<dyn Progress>,
+    n_bytes: u64,
+    n_rows: u64,
+}
+
+impl std::fmt::Debug for RowSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RowSink")
+            .field("chunker", &self.chunker)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RowSink {
+    /// A sink that gives its chunks to `cuts`.
+    pub(super) fn new(
+        chunker: Chunker,
+        pool: BufferPool,
+        cuts: mpsc::UnboundedSender<Cut>,
+        progress: Arc<dyn Progress>,
+    ) -> RowSink {
+        RowSink {
+            chunker,
+            pool,
+            spare: None,
+            waiting: None,
+            cuts,
+            progress,
+            n_bytes: 0,
+            n_rows: 0,
+        }
+    }
+
+    /// The chunker, between two COPYs.
+    pub(super) fn chunker(&mut self) -> &mut Chunker {
+        &mut self.chunker
+    }
+
+    /// Gives the rest away, and lets go of the receiver.
+    pub(super) fn finish(mut self) {
+        self.report();
+        let RowSink {
+            mut chunker,
+            cuts,
+            spare,
+            ..
+        } = self;
+        chunker.cut();
+        if let Some(cut) = chunker.take_chunk(spare.unwrap_or_else(|| Buffer::from(Vec::new()))) {
+            // Without a receiver the run has failed already, and says so itself.
+            let _ = cuts.send(cut);
+        }
+    }
+
+    fn give_chunk(&mut self) {
+        let next = self.spare.take().or_else(|| self.pool.try_acquire());
+        // A row that fills two chunks within one reading of the socket is the only way to get here without a spare.
+        let next = next.unwrap_or_else(|| Buffer::from(Vec::new()));
+        if let Some(cut) = self.chunker.take_chunk(next) {
+            let _ = self.cuts.send(cut);
+        }
+    }
+
+    fn report(&mut self) {
+        if self.n_bytes > 0 {
+            self.progress
+                .event(Event::Bytes(std::mem::take(&mut self.n_bytes)));
+            self.progress
+                .event(Event::Rows(std::mem::take(&mut self.n_rows)));
+        }
+    }
+}
+
+impl CopySink for RowSink {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.report();
+        if self.spare.is_some() {
+            return Poll::Ready(());
+        }
+        if self.waiting.is_none() {
+            self.spare = self.pool.try_acquire();
+            if self.spare.is_some() {
+                return Poll::Ready(());
+            }
+        }
+        let waiting = self.waiting.get_or_insert_with(|| self.pool.acquire());
+        match waiting.as_mut().poll(cx) {
+            Poll::Ready(buffer) => {
+                self.spare = Some(buffer);
+                self.waiting = None;
+                Poll::Ready(())
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn begin(&mut self, _: bool) {}
+
+    fn data(&mut self, fragment: &[u8], ends_message: bool) {
+        self.n_bytes += fragment.len() as u64;
+        self.n_rows += u64::from(ends_message);
+        let mut rest = fragment;
+        loop {
+            let n_taken = self.chunker.row_fragment(rest, ends_message);
+            rest = &rest[n_taken..];
+            if self.chunker.is_full() {
+                self.give_chunk();
+            }
+            if rest.is_empty() {
+                break;
+            }
+        }
+    }
+
+    fn end(&mut self) {}
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
+        self
+    }
+}

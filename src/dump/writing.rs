@@ -1,0 +1,286 @@
+//! The end of a dump: what was read becomes data index, TOC and manifest, in that order, the manifest last.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::catalog_phase::Looked;
+use super::plan::TablePlan;
+use super::reading::{Read, SegmentRead};
+use super::split::Method;
+use super::{DumpOptions, DumpReport, large_objects};
+use crate::archive::chunker::ChunkSettings;
+use crate::archive::chunks::{ChunkRef, ChunkStore};
+use crate::archive::digest::Digest;
+use crate::archive::fingerprint::Fingerprint;
+use crate::archive::index::{CopyFormat, Segment, TableIndex};
+use crate::archive::jsonl::{JsonlWriter, Written};
+use crate::archive::lease::Lease;
+use crate::archive::manifest::{FORMAT, Group, Manifest, Skipped, Totals};
+use crate::archive::name::ArchiveName;
+use crate::archive::repository::{Archive, Repository};
+use crate::error::{Error, Result};
+use crate::kinds::row::Oid;
+use crate::sql::Sql;
+use crate::toc::{Entry, EntryId, Form, Step};
+
+/// Where an archive is written and what it is called.
+#[derive(Debug)]
+pub(super) struct ArchivePlace<'a> {
+    /// The repository.
+    pub repository: &'a Repository,
+    /// Its chunks, at the dump's level.
+    pub chunks: &'a ChunkStore,
+    /// How they are cut.
+    pub settings: ChunkSettings,
+    /// What keeps a prune away.
+    pub lease: &'a Lease,
+    /// The archive's name.
+    pub name: ArchiveName,
+    /// When its snapshot was taken.
+    pub created: Timestamp,
+    /// Its group.
+    pub group: Group,
+}
+
+/// A committed archive and what the report says of it beyond the manifest.
+#[derive(Debug)]
+pub(super) struct Committed {
+    archive: Archive,
+    warnings: Vec<String>,
+}
+
+impl Committed {
+    /// The manifest that was written.
+    pub(super) fn manifest(&self) -> &Manifest {
+        self.archive.manifest()
+    }
+}
+
+/// Writes index, TOC and manifest. Chunks that are shared with earlier archives, and the lease that protects them, are
+/// proved right before the manifest.
+pub(super) async fn write(
+    place: ArchivePlace<'_>,
+    looked: Looked,
+    tables: Vec<TablePlan>,
+    large_objects: Option<EntryId>,
+    mut read: Read,
+    values: HashMap<Oid, Sql>,
+    options: &DumpOptions,
+) -> Result<Committed> {
+    let indexes = gather(&tables, large_objects, std::mem::take(&mut read.segments))?;
+    let mut index = JsonlWriter::new(place.chunks.clone(), place.settings);
+    for table in &indexes {
+        index.push(table).await?;
+    }
+    let index = index.finish().await?;
+    let sequences: HashMap<EntryId, Oid> = looked.toc.sequences.iter().copied().collect();
+    let mut toc = JsonlWriter::new(place.chunks.clone(), place.settings);
+    let n_entries = looked.toc.entries.len() as u64;
+    for entry in looked.toc.entries {
+        toc.push(&with_value(entry, &sequences, &values)).await?;
+    }
+    let toc = toc.finish().await?;
+    note_chunks(&mut read.chunks, &[&index, &toc]);
+    let totals = totals(&indexes, n_entries, &read.chunks);
+    let ArchivePlace {
+        repository,
+        chunks,
+        lease,
+        name,
+        created,
+        group,
+        ..
+    } = place;
+    let manifest = Manifest {
+        read_version: FORMAT,
+        write_version: FORMAT,
+        features: Vec::new(),
+        name,
+        repository: repository.marker().repository.clone(),
+        created,
+        group,
+        source: looked.facts.source,
+        selection: options.selection.as_options(),
+        skipped: Vec::<Skipped>::new(),
+        totals,
+        toc: toc.refs(),
+        data_index: index.refs(),
+        tool: Manifest::this_tool(),
+        tags: BTreeMap::new(),
+    };
+    chunks.prove_reused().await?;
+    lease.prove().await?;
+    let archive = repository.commit(&manifest).await?;
+    looked.owner.finish().await?.close().await;
+    Ok(Committed {
+        archive,
+        warnings: looked.toc.warnings,
+    })
+}
+
+/// A sequence's value becomes its entry's one statement.
+fn with_value(
+    mut entry: Entry,
+    sequences: &HashMap<EntryId, Oid>,
+    values: &HashMap<Oid, Sql>,
+) -> Entry {
+    if let Some(value) = sequences.get(&entry.id).and_then(|oid| values.get(oid)) {
+        let step = Step {
+            sql: vec![value.clone()],
+            ..Step::default()
+        };
+        entry.forms = vec![Form {
+            steps: vec![step],
+            ..Form::default()
+        }];
+    }
+    entry
+}
+
+/// Segments by table, in block order; a table that turned to binary on the way keeps only that.
+fn gather(
+    tables: &[TablePlan],
+    large_objects: Option<EntryId>,
+    segments: Vec<SegmentRead>,
+) -> Result<Vec<TableIndex>> {
+    let mut by_table: BTreeMap<Option<usize>, Vec<SegmentRead>> = BTreeMap::new();
+    for segment in segments {
+        by_table.entry(segment.table).or_default().push(segment);
+    }
+    let mut indexes = Vec::with_capacity(tables.len() + 1);
+    for (i, table) in tables.iter().enumerate() {
+        let found = by_table.remove(&Some(i)).unwrap_or_default();
+        let format = found
+            .iter()
+            .map(|segment| segment.format)
+            .max_by_key(|format| *format as u8);
+        let format = format.unwrap_or_default();
+        let kept: Vec<SegmentRead> = found
+            .into_iter()
+            .filter(|segment| segment.format == format)
+            .collect();
+        let n_expected = table.cells.len().max(1);
+        if kept.len() != n_expected {
+            return Err(Error::failed(
+                format!("table {}", table.name),
+                format!("{} of {n_expected} segments were read", kept.len()),
+                "run the dump again",
+            ));
+        }
+        let cell_blocks = match table.method {
+            Method::Cells { cell_blocks } => Some(cell_blocks),
+            Method::Whole(_) => None,
+        };
+        indexes.push(index_of(
+            table.entry,
+            table.columns.clone(),
+            (format, cell_blocks),
+            kept,
+        ));
+    }
+    if let Some(entry) = large_objects {
+        let found = by_table.remove(&None).unwrap_or_default();
+        let columns = large_objects::COLUMNS.map(str::to_owned).to_vec();
+        indexes.push(index_of(entry, columns, (CopyFormat::Text, None), found));
+    }
+    Ok(indexes)
+}
+
+fn index_of(
+    entry: EntryId,
+    columns: Vec<String>,
+    (format, cell_blocks): (CopyFormat, Option<u32>),
+    mut segments: Vec<SegmentRead>,
+) -> TableIndex {
+    segments.sort_by_key(|segment| segment.number);
+    let mut sum = Fingerprint::default();
+    let mut n_bytes = 0;
+    for segment in &segments {
+        sum.merge(&segment.end.fingerprint);
+        n_bytes += segment.end.n_bytes;
+    }
+    let segments = segments
+        .into_iter()
+        .map(|segment| Segment {
+            blocks: segment.blocks,
+            n_rows: segment.end.fingerprint.n_rows(),
+            pieces: segment.pieces,
+        })
+        .collect();
+    let (n_rows, fingerprint) = (sum.n_rows(), sum.hex());
+    TableIndex {
+        entry,
+        columns,
+        format,
+        n_rows,
+        n_bytes,
+        fingerprint,
+        cell_blocks,
+        segments,
+    }
+}
+
+fn note_chunks(chunks: &mut HashMap<Digest, (u64, bool)>, written: &[&Written]) {
+    for stored in written.iter().flat_map(|written| &written.chunks) {
+        let ChunkRef {
+            chunk,
+            stored_bytes,
+            ..
+        } = stored.chunk;
+        let (_, new) = chunks.entry(chunk).or_insert((stored_bytes, false));
+        *new |= stored.new;
+    }
+}
+
+fn totals(indexes: &[TableIndex], n_entries: u64, chunks: &HashMap<Digest, (u64, bool)>) -> Totals {
+    // Chunks of text that turned to binary were stored but are named by nobody.
+    let mut named: BTreeSet<Digest> = BTreeSet::new();
+    let pieces = indexes
+        .iter()
+        .flat_map(|index| &index.segments)
+        .flat_map(|segment| &segment.pieces);
+    named.extend(pieces.map(|piece| piece.chunk));
+    Totals {
+        n_tables: indexes.len() as u64,
+        n_rows: indexes.iter().map(|index| index.n_rows).sum(),
+        raw_bytes: indexes.iter().map(|index| index.n_bytes).sum(),
+        stored_bytes: chunks.values().map(|(n_bytes, _)| n_bytes).sum(),
+        new_bytes: chunks
+            .values()
+            .filter(|(_, new)| *new)
+            .map(|(n_bytes, _)| n_bytes)
+            .sum(),
+        n_chunks: chunks.len().max(named.len()) as u64,
+        n_entries,
+    }
+}
+
+/// What the user is told.
+pub(super) fn report(
+    committed: &Committed,
+    repository: &Repository,
+    removed: Vec<ArchiveName>,
+    took: Duration,
+) -> DumpReport {
+    let manifest = committed.manifest();
+    let totals = manifest.totals;
+    DumpReport {
+        name: manifest.name.clone(),
+        location: format!("{}/archives/{}.json", repository.location(), manifest.name),
+        tables: totals.n_tables,
+        rows: totals.n_rows,
+        raw_bytes: totals.raw_bytes,
+        stored_bytes: totals.stored_bytes,
+        new_bytes: totals.new_bytes,
+        skipped: manifest
+            .skipped
+            .iter()
+            .map(|one| format!("{}: {}", one.what, one.reason))
+            .collect(),
+        warnings: committed.warnings.clone(),
+        removed,
+        duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+    }
+}

@@ -1,0 +1,195 @@
+//! Functions, window functions and procedures. Constructor functions of ranges come with those; aggregates are their own kind.
+
+use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
+use super::row::{Letter, Oid, catalog_row};
+use super::{Ddl, DraftForm, KindFacts, ObjectKind, common, naming, settings};
+use crate::error::Result;
+use crate::pg::version::V14;
+use crate::sql::{DollarQuoted, Ident, Literal, ServerSql, Sql, sql};
+use crate::toc::{EntryName, Stage};
+
+catalog_row! {
+    /// `pg_proc` without aggregates. Of initdb's own only those whose privileges somebody may have changed.
+    pub struct FunctionRow from "pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang"
+        where "p.prokind <> 'a' AND (p.oid >= 16384 OR p.proacl IS NOT NULL)" {
+        oid: Oid = col("p.oid"),
+        name: String = col("p.proname"),
+        schema: Oid = col("p.pronamespace"),
+        owner: Oid = col("p.proowner"),
+        /// f function, w window function, p procedure.
+        kind: Letter = col("p.prokind"),
+        language: String = col("l.lanname"),
+        /// i immutable, s stable, v volatile.
+        volatility: Letter = col("p.provolatile"),
+        strict: bool = col("p.proisstrict"),
+        security_definer: bool = col("p.prosecdef"),
+        leakproof: bool = col("p.proleakproof"),
+        /// s safe, r restricted, u unsafe.
+        parallel: Letter = col("p.proparallel"),
+        /// Absent where it is the language's default.
+        cost: Option<ServerSql> = col(
+            "CASE WHEN p.procost <> CASE WHEN l.lanname IN ('internal', 'c') THEN 1 ELSE 100 END \
+             THEN p.procost::pg_catalog.text END"
+        ),
+        /// Absent where it is the default, or where no set is returned.
+        rows: Option<ServerSql> = col(
+            "CASE WHEN p.proretset AND p.prorows NOT IN (0, 1000) THEN p.prorows::pg_catalog.text END"
+        ),
+        settings: Option<Vec<String>> = col("p.proconfig"),
+        /// The body, or the symbol of a C function.
+        source: String = col("p.prosrc"),
+        /// The object file of a C function.
+        file: Option<String> = col("p.probin"),
+    }
+}
+
+catalog_row! {
+    /// What the server deparses of functions.
+    pub struct FunctionText from
+        "pg_catalog.pg_proc p JOIN unnest($1::pg_catalog.oid[]) AS wanted(oid) ON wanted.oid = p.oid" {
+        oid: Oid = col("p.oid"),
+        /// With defaults.
+        arguments: ServerSql = col("pg_catalog.pg_get_function_arguments(p.oid)"),
+        /// Without.
+        identity: ServerSql = col("pg_catalog.pg_get_function_identity_arguments(p.oid)"),
+        /// The types of the input arguments alone.
+        types: String = by(|_| naming::type_list("p.proargtypes")),
+        /// Absent for procedures.
+        result: Option<ServerSql> = col("pg_catalog.pg_get_function_result(p.oid)"),
+        transforms: Vec<ServerSql> = col(
+            "ARRAY(SELECT pg_catalog.format_type(t.oid, NULL) \
+             FROM unnest(p.protrftypes) WITH ORDINALITY AS t(oid, place) ORDER BY t.place)"
+        ),
+        support: Option<ServerSql> = by(|_| naming::function("p.prosupport")),
+        /// `RETURN …` or `BEGIN ATOMIC …`, for functions whose body was parsed when they were made.
+        body: Option<ServerSql> = since(V14, "pg_catalog.pg_get_function_sqlbody(p.oid)", "NULL::pg_catalog.text"),
+    }
+}
+
+/// A function or procedure.
+#[derive(Debug)]
+pub struct Function {
+    row: FunctionRow,
+    text: FunctionText,
+}
+
+static PROCEDURE_FACTS: KindFacts = KindFacts {
+    label: "procedure",
+    keyword: "PROCEDURE",
+    grant: Some("PROCEDURE"),
+    ..Function::FACTS
+};
+
+impl ObjectKind for Function {
+    const FACTS: KindFacts = KindFacts {
+        label: "function",
+        keyword: "FUNCTION",
+        stage: Stage::PreData,
+        priority: 80,
+        grant: Some("FUNCTION"),
+        owned: true,
+        // A parsed body may need a primary key (GROUP BY), which stands after the data.
+        postponable: true,
+        catalog: "pg_proc",
+        class: class::PROC,
+    };
+    type Row = FunctionRow;
+    type Text = FunctionText;
+
+    fn subject(row: &FunctionRow, cx: &LoadCx<'_>) -> Option<Subject> {
+        let id = CatalogId::new(class::PROC, row.oid);
+        let comes_with_another = cx.core.depends_of(id).any(|row| row.kind == 'i');
+        (!comes_with_another).then_some(Subject { id, follows: Follows::Schema(row.schema) })
+    }
+
+    fn text_oid(text: &FunctionText) -> Oid {
+        text.oid
+    }
+
+    fn build(row: FunctionRow, text: Option<FunctionText>, _: &LoadCx<'_>) -> Result<Self> {
+        let text = super::deparsed(text, "function", &row.name)?;
+        Ok(Function { row, text })
+    }
+}
+
+impl Function {
+    /// The clauses between the argument list and the body, each with a space before it.
+    fn clauses(&self) -> Sql {
+        let (row, text) = (&self.row, &self.text);
+        let transforms = text.transforms.iter().map(|name| sql!["FOR TYPE ", name]);
+        let settings = row.settings.iter().flatten();
+        sql![
+            text.result.as_ref().map(|result| sql![" RETURNS ", result]),
+            " LANGUAGE ",
+            Ident::new(&*row.language),
+            (!text.transforms.is_empty()).then(|| sql![" TRANSFORM ", Sql::list(transforms)]),
+            (row.kind == 'w').then_some(" WINDOW"),
+            match row.volatility.0 {
+                'i' => " IMMUTABLE",
+                's' => " STABLE",
+                _ => "",
+            },
+            row.strict.then_some(" STRICT"),
+            row.security_definer.then_some(" SECURITY DEFINER"),
+            row.leakproof.then_some(" LEAKPROOF"),
+            row.cost.as_ref().map(|cost| sql![" COST ", cost]),
+            row.rows.as_ref().map(|rows| sql![" ROWS ", rows]),
+            text.support.as_ref().map(|name| sql![" SUPPORT ", name]),
+            match row.parallel.0 {
+                's' => " PARALLEL SAFE",
+                'r' => " PARALLEL RESTRICTED",
+                _ => "",
+            },
+            Sql::join(settings.map(|setting| sql![" ", settings::set_clause(setting)]), ""),
+        ]
+    }
+
+    fn body(&self) -> Sql {
+        if let Some(body) = &self.text.body {
+            return sql!["\n", body];
+        }
+        match &self.row.file {
+            Some(file) => sql!["\nAS ", Literal(file), ", ", Literal(&self.row.source)],
+            None => sql!["\nAS ", DollarQuoted(&self.row.source)],
+        }
+    }
+}
+
+impl Ddl for Function {
+    fn facts(&self) -> &'static KindFacts {
+        if self.row.kind == 'p' { &PROCEDURE_FACTS } else { &Self::FACTS }
+    }
+
+    fn id(&self) -> CatalogId {
+        CatalogId::new(class::PROC, self.row.oid)
+    }
+
+    fn owner(&self) -> Option<Oid> {
+        Some(self.row.owner)
+    }
+
+    fn name(&self, cx: &RenderCx<'_>) -> EntryName {
+        cx.core().name_in(self.row.schema, &format!("{}({})", self.row.name, self.text.types))
+    }
+
+    fn address(&self, cx: &RenderCx<'_>) -> Sql {
+        let name = cx.core().qualified(self.row.schema, &self.row.name);
+        sql![name, "(", self.text.identity, ")"]
+    }
+
+    fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
+        let keyword = self.facts().keyword;
+        let name = cx.core().qualified(self.row.schema, &self.row.name);
+        let arguments = &self.text.arguments;
+        let mut statements =
+            vec![sql!["CREATE ", keyword, " ", name, "(", arguments, ")", self.clauses(), self.body()]];
+        statements.extend(common::depends_on_extension(self.id(), keyword, &self.address(cx), cx));
+        statements
+    }
+
+    fn forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
+        let mut form = DraftForm::plain(self.create(cx), self.locks());
+        form.form.since = self.text.body.is_some().then_some(V14);
+        vec![form]
+    }
+}

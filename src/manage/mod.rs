@@ -1,0 +1,1 @@
+//! Work on archives that exist: what they are, and whether they are whole.
