@@ -6,6 +6,7 @@ pub mod arena;
 mod clauses;
 pub mod common;
 pub mod core;
+pub mod naming;
 pub mod names;
 pub mod row;
 pub mod settings;

@@ -8,5 +8,6 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod comparator;
+mod connections;
 mod harness;
 mod support;
