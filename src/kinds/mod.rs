@@ -7,7 +7,6 @@ mod clauses;
 pub mod common;
 pub mod core;
 pub mod naming;
-pub mod names;
 pub mod row;
 pub mod settings;
 pub mod toc_builder;
