@@ -497,7 +497,6 @@ fn the_longest_way_beats_the_largest_task_in_the_mean() {
         largest += makespan(&tasks, largest_first(&tasks));
         longest += makespan(&tasks, longest_way_first(&tasks));
     }
-    println!("largest first {largest}, longest way first {longest}");
     assert!(longest < largest, "{longest} against {largest}");
 }
 
@@ -532,7 +531,6 @@ fn tasks_that_wait_for_a_lock_cost_nothing() {
         n_run += 1;
     }
     assert_eq!(n_run, TASKS);
-    println!("{TASKS} tasks in {:?}", start.elapsed());
     // Generous: a build without optimisation on a busy machine; quadratic work would take hours.
     assert!(start.elapsed().as_secs() < 60);
 }
