@@ -64,12 +64,15 @@ impl Wanted {
             }
             Follows::Schema(schema) => self.parts_in_schema(subject, schema, core, acl_only),
             Follows::Database if !self.everything => PartSet::NONE,
-            Follows::Database if id.oid < FIRST_NORMAL_OID => acl_only,
-            Follows::Database
-                if id.class == class::LARGE_OBJECT_METADATA && !self.large_objects =>
-            {
-                PartSet::NONE
+            // Before the next line: `lo_create` takes any OID, so a low one says nothing.
+            Follows::Database if id.class == class::LARGE_OBJECT_METADATA => {
+                if self.large_objects {
+                    PartSet::ALL
+                } else {
+                    PartSet::NONE
+                }
             }
+            Follows::Database if id.oid < FIRST_NORMAL_OID => acl_only,
             Follows::Database => PartSet::ALL,
         };
         parts.and(self.mask)
