@@ -161,7 +161,7 @@ impl Ddl for Matview {
     }
 
     fn forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
-        forms_by_target(|target| self.statements(cx, target))
+        forms_by_target(|target| Some(self.statements(cx, target)))
     }
 
     fn tablespace(&self, _: &RenderCx<'_>) -> Option<String> {
