@@ -100,7 +100,11 @@ impl Reading {
     }
 
     /// Reads everything. The first error ends it: the other workers are stopped and their statements cancelled.
-    pub(super) async fn run(self, coordinator: &Session, readers: Vec<SnapshotReader>) -> Result<Read> {
+    pub(super) async fn run(
+        self,
+        coordinator: &Session,
+        readers: Vec<SnapshotReader>,
+    ) -> Result<Read> {
         let shared = Arc::new(self);
         let (refused, to_coordinator) = mpsc::unbounded_channel();
         let cancellers: Vec<_> = readers

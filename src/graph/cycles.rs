@@ -128,18 +128,18 @@ pub(super) fn break_cycles(items: &mut Items) {
         component: vec![None; all.len()],
         rests: Vec::new(),
     };
+    let mut breaker = Breaker {
+        items: &mut *items,
+        search,
+        inside: Vec::new(),
+        users: Vec::new(),
+        rests: Vec::new(),
+    };
     for members in found.cyclic() {
         for id in members {
             gates.component[*id as usize] = Some(gates.rests.len());
         }
-        let mut breaker = Breaker {
-            items: &mut *items,
-            search: &mut search,
-            inside: Vec::new(),
-            rests: Vec::new(),
-        };
-        breaker.run(members);
-        gates.rests.push(breaker.rests);
+        gates.rests.push(breaker.run(members));
     }
     gates.add_to(items);
 }
@@ -184,22 +184,28 @@ impl Gates {
     }
 }
 
-/// Breaks one component.
+/// Breaks components one by one. What is kept by item lives as long as the breaker, and only the members' values are
+/// touched: there may be thousands of small components.
 struct Breaker<'a> {
     items: &'a mut Items,
-    search: &'a mut Search,
+    search: Search,
     /// By item: true while it is a member of the component at hand.
     inside: Vec<bool>,
+    /// By item: how many members need it; of use in `cheapest` only.
+    users: Vec<usize>,
+    /// What was split in the component at hand.
     rests: Vec<ItemId>,
 }
 
 impl Breaker<'_> {
-    fn run(&mut self, members: &[ItemId]) {
+    /// Returns the items that are rests now.
+    fn run(&mut self, members: &[ItemId]) -> Vec<ItemId> {
         let mut open = vec![members.to_vec()];
         while let Some(mut members) = open.pop() {
             members.sort_unstable();
             let first_new = self.items.ids().end;
             self.inside.resize(first_new as usize, false);
+            self.users.resize(first_new as usize, 0);
             self.mark(&members, true);
             self.loosen(&members);
             self.mark(&members, false);
@@ -207,6 +213,7 @@ impl Breaker<'_> {
             let found = self.search.components(self.items, &members);
             open.extend(found.cyclic().map(<[ItemId]>::to_vec));
         }
+        std::mem::take(&mut self.rests)
     }
 
     fn mark(&mut self, members: &[ItemId], inside: bool) {
@@ -257,11 +264,15 @@ impl Breaker<'_> {
     }
 
     /// The members to split now: first those whose stub leaves the cycle, then the cheap, then those with most edges in it.
-    fn cheapest(&self, members: &[ItemId]) -> Vec<ItemId> {
-        let mut users = vec![0; self.inside.len()];
+    fn cheapest(&mut self, members: &[ItemId]) -> Vec<ItemId> {
         for id in members {
-            for need in self.inner_needs(*id) {
-                users[need as usize] += 1;
+            self.users[*id as usize] = 0;
+        }
+        for id in members {
+            for need in &self.items.get(*id).needs {
+                if self.is_inside(*need) {
+                    self.users[*need as usize] += 1;
+                }
             }
         }
         let mut chosen = Vec::new();
@@ -270,7 +281,7 @@ impl Breaker<'_> {
                 let stays = self
                     .inner_needs(*id)
                     .any(|need| self.items.stub_keeps(*id, need));
-                let breadth = users[*id as usize].min(self.inner_needs(*id).count());
+                let breadth = self.users[*id as usize].min(self.inner_needs(*id).count());
                 chosen.push((stays, cost, Reverse(breadth), *id));
             }
         }

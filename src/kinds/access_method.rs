@@ -50,7 +50,10 @@ impl ObjectKind for AccessMethod {
 
     fn subject(row: &AccessMethodRow, _: &LoadCx<'_>) -> Option<Subject> {
         let id = CatalogId::new(class::AM, row.oid);
-        Some(Subject { id, follows: Follows::Database })
+        Some(Subject {
+            id,
+            follows: Follows::Database,
+        })
     }
 
     fn text_oid(text: &AccessMethodText) -> Oid {
@@ -73,7 +76,10 @@ impl Ddl for AccessMethod {
     }
 
     fn name(&self, _: &RenderCx<'_>) -> EntryName {
-        EntryName { name: self.row.name.clone(), ..EntryName::default() }
+        EntryName {
+            name: self.row.name.clone(),
+            ..EntryName::default()
+        }
     }
 
     fn address(&self, _: &RenderCx<'_>) -> Sql {
@@ -81,7 +87,11 @@ impl Ddl for AccessMethod {
     }
 
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
-        let kind = if self.row.kind == 't' { "TABLE" } else { "INDEX" };
+        let kind = if self.row.kind == 't' {
+            "TABLE"
+        } else {
+            "INDEX"
+        };
         vec![sql![
             "CREATE ACCESS METHOD ",
             self.address(cx),

@@ -35,7 +35,7 @@ pub struct ObjectAcl {
 pub struct GrantTarget<'a> {
     /// The keyword after `ON`: `TABLE`.
     pub keyword: &'static str,
-    /// The object after the keyword.
+    /// The object after the keyword; empty for default privileges, which name none.
     pub address: &'a Sql,
     /// The column, for column privileges.
     pub column: Option<&'a Ident>,
@@ -129,7 +129,11 @@ impl Writer<'_> {
         Grant {
             grant,
             privileges: self.privileges(&words),
-            target: sql![self.target.keyword, " ", self.target.address],
+            target: if self.target.address.is_empty() {
+                sql![self.target.keyword]
+            } else {
+                sql![self.target.keyword, " ", self.target.address]
+            },
             grantee,
             with_grant_option: option == Some(true),
             grantor: (grant && item.grantor != self.owner).then(|| (self.role)(item.grantor)),

@@ -82,7 +82,10 @@ impl ObjectKind for Aggregate {
 
     fn subject(row: &AggregateRow, _: &LoadCx<'_>) -> Option<Subject> {
         let id = CatalogId::new(class::PROC, row.oid);
-        Some(Subject { id, follows: Follows::Schema(row.schema) })
+        Some(Subject {
+            id,
+            follows: Follows::Schema(row.schema),
+        })
     }
 
     fn text_oid(text: &AggregateText) -> Oid {
@@ -109,7 +112,9 @@ impl Aggregate {
             named("SFUNC = ", text.transition.as_ref()),
             Some(sql!["STYPE = ", text.state]),
             space("SSPACE = ", row.state_space),
-            row.initial.as_ref().map(|value| sql!["INITCOND = ", Literal(value)]),
+            row.initial
+                .as_ref()
+                .map(|value| sql!["INITCOND = ", Literal(value)]),
             named("FINALFUNC = ", text.final_function.as_ref()),
             row.final_extra.then(|| sql!["FINALFUNC_EXTRA"]),
             self.modify("FINALFUNC_MODIFY = ", row.final_modify),
@@ -120,7 +125,9 @@ impl Aggregate {
             named("MINVFUNC = ", text.moving_inverse.as_ref()),
             named("MSTYPE = ", text.moving_state.as_ref()),
             space("MSSPACE = ", row.moving_state_space),
-            row.moving_initial.as_ref().map(|value| sql!["MINITCOND = ", Literal(value)]),
+            row.moving_initial
+                .as_ref()
+                .map(|value| sql!["MINITCOND = ", Literal(value)]),
             named("MFINALFUNC = ", text.moving_final.as_ref()),
             row.moving_final_extra.then(|| sql!["MFINALFUNC_EXTRA"]),
             self.modify("MFINALFUNC_MODIFY = ", row.moving_final_modify),
@@ -183,7 +190,12 @@ impl Ddl for Aggregate {
         let clauses = Sql::list(clauses.into_iter().flatten());
         let mut statements = vec![sql!["CREATE AGGREGATE ", signature, " (", clauses, ")"]];
         let address = self.grant_address(cx);
-        statements.extend(common::depends_on_extension(self.id(), "ROUTINE", &address, cx));
+        statements.extend(common::depends_on_extension(
+            self.id(),
+            "ROUTINE",
+            &address,
+            cx,
+        ));
         statements
     }
 }

@@ -68,7 +68,10 @@ pub struct BaseType {
 }
 
 /// A type that was only declared takes no new owner: the server refuses it.
-static DECLARED_FACTS: KindFacts = KindFacts { owned: false, ..BaseType::FACTS };
+static DECLARED_FACTS: KindFacts = KindFacts {
+    owned: false,
+    ..BaseType::FACTS
+};
 
 impl ObjectKind for BaseType {
     const FACTS: KindFacts = KindFacts {
@@ -86,7 +89,10 @@ impl ObjectKind for BaseType {
     type Text = BaseTypeText;
 
     fn subject(row: &BaseTypeRow, _: &LoadCx<'_>) -> Option<Subject> {
-        Some(Subject { id: CatalogId::ty(row.oid), follows: Follows::Schema(row.schema) })
+        Some(Subject {
+            id: CatalogId::ty(row.oid),
+            follows: Follows::Schema(row.schema),
+        })
     }
 
     fn text_oid(text: &BaseTypeText) -> Oid {
@@ -117,7 +123,9 @@ impl BaseType {
             ("SUBSCRIPT = ", &text.subscript),
             ("ELEMENT = ", &text.element),
         ];
-        let named = functions.iter().filter_map(|(word, name)| Some(sql![*word, name.as_ref()?]));
+        let named = functions
+            .iter()
+            .filter_map(|(word, name)| Some(sql![*word, name.as_ref()?]));
         let mut clauses: Vec<Sql> = named.collect();
         clauses.push(match row.length {
             bytes if bytes >= 0 => sql!["INTERNALLENGTH = ", bytes],
@@ -127,13 +135,23 @@ impl BaseType {
         clauses.push(sql!["ALIGNMENT = ", alignment(row.alignment)]);
         clauses.push(sql!["STORAGE = ", storage(row.storage)]);
         if row.category != 'U' {
-            clauses.push(sql!["CATEGORY = ", Literal(row.category.0.encode_utf8(&mut [0; 4]))]);
+            clauses.push(sql![
+                "CATEGORY = ",
+                Literal(row.category.0.encode_utf8(&mut [0; 4]))
+            ]);
         }
         clauses.extend(row.preferred.then(|| sql!["PREFERRED = true"]));
         if row.delimiter != ',' {
-            clauses.push(sql!["DELIMITER = ", Literal(row.delimiter.0.encode_utf8(&mut [0; 4]))]);
+            clauses.push(sql![
+                "DELIMITER = ",
+                Literal(row.delimiter.0.encode_utf8(&mut [0; 4]))
+            ]);
         }
-        clauses.extend(row.default.as_ref().map(|text| sql!["DEFAULT = ", Literal(text)]));
+        clauses.extend(
+            row.default
+                .as_ref()
+                .map(|text| sql!["DEFAULT = ", Literal(text)]),
+        );
         clauses.extend(row.collatable.then(|| sql!["COLLATABLE = true"]));
         sql![self.declaration(cx), " (", Sql::list(clauses), ")"]
     }
@@ -161,7 +179,11 @@ fn storage(letter: Letter) -> &'static str {
 
 impl Ddl for BaseType {
     fn facts(&self) -> &'static KindFacts {
-        if self.row.defined { &Self::FACTS } else { &DECLARED_FACTS }
+        if self.row.defined {
+            &Self::FACTS
+        } else {
+            &DECLARED_FACTS
+        }
     }
 
     fn id(&self) -> CatalogId {
@@ -181,7 +203,11 @@ impl Ddl for BaseType {
     }
 
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
-        vec![if self.row.defined { self.definition(cx) } else { self.declaration(cx) }]
+        vec![if self.row.defined {
+            self.definition(cx)
+        } else {
+            self.declaration(cx)
+        }]
     }
 
     // Its functions take and return it, so that they go only together.

@@ -54,7 +54,10 @@ impl ObjectKind for Cast {
     fn subject(row: &CastRow, cx: &LoadCx<'_>) -> Option<Subject> {
         let id = CatalogId::new(class::CAST, row.oid);
         let comes_with_a_range = cx.core.depends_of(id).any(|row| row.kind == 'i');
-        (!comes_with_a_range).then_some(Subject { id, follows: Follows::Database })
+        (!comes_with_a_range).then_some(Subject {
+            id,
+            follows: Follows::Database,
+        })
     }
 
     fn text_oid(text: &CastText) -> Oid {
@@ -77,8 +80,15 @@ impl Ddl for Cast {
     }
 
     fn name(&self, _: &RenderCx<'_>) -> EntryName {
-        let name = format!("({} AS {})", self.text.source.as_str(), self.text.target.as_str());
-        EntryName { name, ..EntryName::default() }
+        let name = format!(
+            "({} AS {})",
+            self.text.source.as_str(),
+            self.text.target.as_str()
+        );
+        EntryName {
+            name,
+            ..EntryName::default()
+        }
     }
 
     fn address(&self, _: &RenderCx<'_>) -> Sql {
@@ -86,7 +96,11 @@ impl Ddl for Cast {
     }
 
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
-        let function = self.text.function.as_ref().map(|name| sql![" WITH FUNCTION ", name]);
+        let function = self
+            .text
+            .function
+            .as_ref()
+            .map(|name| sql![" WITH FUNCTION ", name]);
         let by_method = match self.row.method.0 {
             'b' => Some(" WITHOUT FUNCTION"),
             'i' => Some(" WITH INOUT"),
@@ -97,6 +111,12 @@ impl Ddl for Cast {
             'i' => " AS IMPLICIT",
             _ => "",
         };
-        vec![sql!["CREATE CAST ", self.address(cx), function, by_method, context]]
+        vec![sql![
+            "CREATE CAST ",
+            self.address(cx),
+            function,
+            by_method,
+            context
+        ]]
     }
 }

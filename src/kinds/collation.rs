@@ -53,7 +53,10 @@ impl ObjectKind for Collation {
 
     fn subject(row: &CollationRow, _: &LoadCx<'_>) -> Option<Subject> {
         let id = CatalogId::new(class::COLLATION, row.oid);
-        Some(Subject { id, follows: Follows::Schema(row.schema) })
+        Some(Subject {
+            id,
+            follows: Follows::Schema(row.schema),
+        })
     }
 
     fn text_oid(_: &NoText) -> Oid {
@@ -72,7 +75,12 @@ impl Collation {
         match (&row.locale, &row.collate, &row.ctype) {
             (Some(locale), ..) => sql![", LOCALE = ", Literal(locale)],
             (None, Some(collate), Some(ctype)) if collate != ctype => {
-                sql![", LC_COLLATE = ", Literal(collate), ", LC_CTYPE = ", Literal(ctype)]
+                sql![
+                    ", LC_COLLATE = ",
+                    Literal(collate),
+                    ", LC_CTYPE = ",
+                    Literal(ctype)
+                ]
             }
             (None, Some(both), _) | (None, None, Some(both)) => sql![", LOCALE = ", Literal(both)],
             (None, None, None) => Sql::default(),
@@ -115,7 +123,10 @@ impl Ddl for Collation {
             provider,
             self.locale(),
             (!self.row.deterministic).then_some(", DETERMINISTIC = false"),
-            self.row.rules.as_ref().map(|rules| sql![", RULES = ", Literal(rules)]),
+            self.row
+                .rules
+                .as_ref()
+                .map(|rules| sql![", RULES = ", Literal(rules)]),
             ")",
         ]]
     }
@@ -153,7 +164,10 @@ mod tests {
 
     fn text(row: CollationRow) -> String {
         let catalog = Catalog::default();
-        let cx = RenderCx { catalog: &catalog, server: V18 };
+        let cx = RenderCx {
+            catalog: &catalog,
+            server: V18,
+        };
         let text = Collation { row }.create(&cx)[0].text();
         text.replace(r#"CREATE COLLATION "schema 1"."c" "#, "")
     }
@@ -162,22 +176,37 @@ mod tests {
     fn the_locale_is_one_or_two_texts() {
         let both = |collate: &str, ctype: &str| {
             let (collate, ctype) = (Some(collate.into()), Some(ctype.into()));
-            text(CollationRow { collate, ctype, ..row('c') })
+            text(CollationRow {
+                collate,
+                ctype,
+                ..row('c')
+            })
         };
         assert_eq!(both("C", "C"), "(PROVIDER = libc, LOCALE = 'C')");
-        assert_eq!(both("C", "POSIX"), "(PROVIDER = libc, LC_COLLATE = 'C', LC_CTYPE = 'POSIX')");
+        assert_eq!(
+            both("C", "POSIX"),
+            "(PROVIDER = libc, LC_COLLATE = 'C', LC_CTYPE = 'POSIX')"
+        );
     }
 
     #[test]
     fn an_icu_collation_keeps_its_rules_and_needs_a_server_that_knows_them() {
         let (locale, rules) = (Some("und".into()), Some("&V << w".into()));
-        let row = CollationRow { deterministic: false, locale, rules, ..row('i') };
+        let row = CollationRow {
+            deterministic: false,
+            locale,
+            rules,
+            ..row('i')
+        };
         assert_eq!(
             text(row.clone()),
             "(PROVIDER = icu, LOCALE = 'und', DETERMINISTIC = false, RULES = '&V << w')"
         );
         let catalog = Catalog::default();
-        let cx = RenderCx { catalog: &catalog, server: V18 };
+        let cx = RenderCx {
+            catalog: &catalog,
+            server: V18,
+        };
         assert_eq!(Collation { row }.forms(&cx)[0].form.since, Some(V16));
     }
 }

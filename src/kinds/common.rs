@@ -67,6 +67,9 @@ fn described(ddl: &dyn Ddl, id: CatalogId, column: i32, cx: &RenderCx<'_>) -> Op
     if id.class == class::CONSTRAINT {
         return constraint_address(id, cx);
     }
+    if id.class == class::LARGE_OBJECT {
+        return Some(sql!["LARGE OBJECT ", id.oid]);
+    }
     if id.class != class::RELATION {
         return None;
     }

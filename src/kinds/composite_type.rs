@@ -43,7 +43,10 @@ impl ObjectKind for CompositeType {
     type Text = NoText;
 
     fn subject(row: &CompositeTypeRow, _: &LoadCx<'_>) -> Option<Subject> {
-        Some(Subject { id: CatalogId::ty(row.oid), follows: Follows::Schema(row.schema) })
+        Some(Subject {
+            id: CatalogId::ty(row.oid),
+            follows: Follows::Schema(row.schema),
+        })
     }
 
     fn text_oid(_: &NoText) -> Oid {
@@ -77,8 +80,18 @@ impl Ddl for CompositeType {
     }
 
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
-        let attributes = cx.core().columns_of(self.row.relation).iter().map(attribute);
-        vec![sql!["CREATE TYPE ", self.address(cx), " AS (", Sql::list(attributes), ")"]]
+        let attributes = cx
+            .core()
+            .columns_of(self.row.relation)
+            .iter()
+            .map(attribute);
+        vec![sql![
+            "CREATE TYPE ",
+            self.address(cx),
+            " AS (",
+            Sql::list(attributes),
+            ")"
+        ]]
     }
 
     // Its attributes' needs and comments hang on the relation.
@@ -88,7 +101,10 @@ impl Ddl for CompositeType {
 }
 
 fn attribute(column: &ColumnRow) -> Sql {
-    let collation = column.collation_schema.as_ref().zip(column.collation_name.as_ref());
+    let collation = column
+        .collation_schema
+        .as_ref()
+        .zip(column.collation_name.as_ref());
     sql![
         Ident::new(&*column.name),
         " ",

@@ -53,7 +53,10 @@ impl ObjectKind for Conversion {
 
     fn subject(row: &ConversionRow, _: &LoadCx<'_>) -> Option<Subject> {
         let id = CatalogId::new(class::CONVERSION, row.oid);
-        Some(Subject { id, follows: Follows::Schema(row.schema) })
+        Some(Subject {
+            id,
+            follows: Follows::Schema(row.schema),
+        })
     }
 
     fn text_oid(text: &ConversionText) -> Oid {

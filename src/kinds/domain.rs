@@ -74,7 +74,12 @@ pub(super) fn stands_apart(constraint: &ConstraintRow, base: Oid, core: &Core) -
         || core
             .depends_of(id)
             .map(|row| CatalogId::new(row.ref_class, row.ref_oid))
-            .filter(|used| matches!(used.class, class::PROC | class::OPERATOR | class::RELATION | class::TYPE))
+            .filter(|used| {
+                matches!(
+                    used.class,
+                    class::PROC | class::OPERATOR | class::RELATION | class::TYPE
+                )
+            })
             .any(|used| !known.contains(&used) && !core.is_member(used))
 }
 
@@ -94,7 +99,10 @@ impl ObjectKind for Domain {
     type Text = DomainText;
 
     fn subject(row: &DomainRow, _: &LoadCx<'_>) -> Option<Subject> {
-        Some(Subject { id: CatalogId::ty(row.oid), follows: Follows::Schema(row.schema) })
+        Some(Subject {
+            id: CatalogId::ty(row.oid),
+            follows: Follows::Schema(row.schema),
+        })
     }
 
     fn text_oid(text: &DomainText) -> Oid {
@@ -107,14 +115,24 @@ impl ObjectKind for Domain {
         let mut definitions: HashMap<Oid, ServerSql> =
             oids.zip(std::mem::take(&mut text.definitions)).collect();
         let mut inline = Vec::new();
-        for constraint in cx.core.domain_constraints.get(&row.oid).into_iter().flatten() {
+        for constraint in cx
+            .core
+            .domain_constraints
+            .get(&row.oid)
+            .into_iter()
+            .flatten()
+        {
             if stands_apart(constraint, row.base, cx.core) {
                 continue;
             }
             let name = constraint.name.clone();
             let definition = definitions.remove(&constraint.oid);
             let definition = super::deparsed(definition, "domain constraint", &name)?;
-            inline.push(Inline { oid: constraint.oid, name, definition });
+            inline.push(Inline {
+                oid: constraint.oid,
+                name,
+                definition,
+            });
         }
         Ok(Domain { row, text, inline })
     }
@@ -143,7 +161,12 @@ impl Ddl for Domain {
 
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
         let constraints = self.inline.iter().map(|constraint| {
-            sql![" CONSTRAINT ", Ident::new(&*constraint.name), " ", constraint.definition]
+            sql![
+                " CONSTRAINT ",
+                Ident::new(&*constraint.name),
+                " ",
+                constraint.definition
+            ]
         });
         // Since 17 NOT NULL is a constraint with a name, and stands among the others.
         let named = |constraint: &Inline| constraint.definition.as_str().starts_with("NOT NULL");
@@ -153,14 +176,23 @@ impl Ddl for Domain {
             self.address(cx),
             " AS ",
             self.text.base,
-            self.text.collation.as_ref().map(|name| sql![" COLLATE ", name]),
-            self.text.default.as_ref().map(|text| sql![" DEFAULT ", text]),
+            self.text
+                .collation
+                .as_ref()
+                .map(|name| sql![" COLLATE ", name]),
+            self.text
+                .default
+                .as_ref()
+                .map(|text| sql![" DEFAULT ", text]),
             unnamed.then_some(" NOT NULL"),
             Sql::join(constraints, ""),
         ]]
     }
 
     fn absorbs(&self) -> Vec<CatalogId> {
-        self.inline.iter().map(|row| CatalogId::new(class::CONSTRAINT, row.oid)).collect()
+        self.inline
+            .iter()
+            .map(|row| CatalogId::new(class::CONSTRAINT, row.oid))
+            .collect()
     }
 }

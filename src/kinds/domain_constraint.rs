@@ -40,8 +40,11 @@ pub struct DomainConstraint {
 }
 
 /// Rows that break a constraint which was never validated must be in place before it.
-static NOT_VALID_FACTS: KindFacts =
-    KindFacts { stage: Stage::PostData, priority: 170, ..DomainConstraint::FACTS };
+static NOT_VALID_FACTS: KindFacts = KindFacts {
+    stage: Stage::PostData,
+    priority: 170,
+    ..DomainConstraint::FACTS
+};
 
 impl ObjectKind for DomainConstraint {
     const FACTS: KindFacts = KindFacts {
@@ -65,7 +68,10 @@ impl ObjectKind for DomainConstraint {
         let facts = all.find(|constraint| constraint.oid == row.oid)?;
         let apart = stands_apart(facts, row.base, cx.core) && !cx.core.is_member(domain);
         let id = CatalogId::new(class::CONSTRAINT, row.oid);
-        apart.then_some(Subject { id, follows: Follows::Schema(row.schema) })
+        apart.then_some(Subject {
+            id,
+            follows: Follows::Schema(row.schema),
+        })
     }
 
     fn text_oid(text: &DomainConstraintText) -> Oid {
@@ -84,13 +90,20 @@ impl ObjectKind for DomainConstraint {
 
 impl DomainConstraint {
     fn alter_domain(&self, cx: &RenderCx<'_>) -> Sql {
-        sql!["ALTER DOMAIN ", cx.core().qualified(self.row.schema, &self.row.domain_name)]
+        sql![
+            "ALTER DOMAIN ",
+            cx.core().qualified(self.row.schema, &self.row.domain_name)
+        ]
     }
 }
 
 impl Ddl for DomainConstraint {
     fn facts(&self) -> &'static KindFacts {
-        if self.row.validated { &Self::FACTS } else { &NOT_VALID_FACTS }
+        if self.row.validated {
+            &Self::FACTS
+        } else {
+            &NOT_VALID_FACTS
+        }
     }
 
     fn id(&self) -> CatalogId {
@@ -112,7 +125,13 @@ impl Ddl for DomainConstraint {
 
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
         let name = Ident::new(&*self.row.name);
-        vec![sql![self.alter_domain(cx), " ADD CONSTRAINT ", name, " ", self.text.definition]]
+        vec![sql![
+            self.alter_domain(cx),
+            " ADD CONSTRAINT ",
+            name,
+            " ",
+            self.text.definition
+        ]]
     }
 
     fn drop(&self, cx: &RenderCx<'_>) -> Option<Sql> {

@@ -44,7 +44,10 @@ impl ObjectKind for EnumType {
     type Text = NoText;
 
     fn subject(row: &EnumTypeRow, _: &LoadCx<'_>) -> Option<Subject> {
-        Some(Subject { id: CatalogId::ty(row.oid), follows: Follows::Schema(row.schema) })
+        Some(Subject {
+            id: CatalogId::ty(row.oid),
+            follows: Follows::Schema(row.schema),
+        })
     }
 
     fn text_oid(_: &NoText) -> Oid {
@@ -79,6 +82,12 @@ impl Ddl for EnumType {
 
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
         let labels = Sql::list(self.row.labels.iter().map(|label| Literal(label)));
-        vec![sql!["CREATE TYPE ", self.address(cx), " AS ENUM (", labels, ")"]]
+        vec![sql![
+            "CREATE TYPE ",
+            self.address(cx),
+            " AS ENUM (",
+            labels,
+            ")"
+        ]]
     }
 }

@@ -49,7 +49,10 @@ impl ObjectKind for Extension {
 
     fn subject(row: &ExtensionRow, _: &LoadCx<'_>) -> Option<Subject> {
         let id = CatalogId::new(class::EXTENSION, row.oid);
-        Some(Subject { id, follows: Follows::Database })
+        Some(Subject {
+            id,
+            follows: Follows::Database,
+        })
     }
 
     fn text_oid(_: &NoText) -> Oid {
@@ -71,7 +74,10 @@ impl Ddl for Extension {
     }
 
     fn name(&self, _: &RenderCx<'_>) -> EntryName {
-        EntryName { name: self.row.name.clone(), ..EntryName::default() }
+        EntryName {
+            name: self.row.name.clone(),
+            ..EntryName::default()
+        }
     }
 
     fn address(&self, _: &RenderCx<'_>) -> Sql {
@@ -81,13 +87,20 @@ impl Ddl for Extension {
     // No version: the target's own is the one that fits its server. A script that stood up the extension before is welcome.
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
         let schema = Ident::new(cx.core().schema_name(self.row.schema));
-        vec![sql!["CREATE EXTENSION IF NOT EXISTS ", self.address(cx), " WITH SCHEMA ", schema]]
+        vec![sql![
+            "CREATE EXTENSION IF NOT EXISTS ",
+            self.address(cx),
+            " WITH SCHEMA ",
+            schema
+        ]]
     }
 
     fn more(&self, cx: &RenderCx<'_>, toc: &mut TocBuilder<'_>) {
         let conditions = self.row.conditions.as_deref().unwrap_or_default();
         for (i, oid) in self.row.config.iter().flatten().enumerate() {
-            let Some(relation) = cx.core().relations.get(oid) else { continue };
+            let Some(relation) = cx.core().relations.get(oid) else {
+                continue;
+            };
             // A partitioned table has no rows of its own; its partitions are registered, if at all, by themselves.
             match relation.kind.0 {
                 'r' => toc.add(self.rows(*oid, conditions.get(i), cx)),
@@ -104,7 +117,11 @@ impl Extension {
             Aspect::SequenceValue => ("sequence value", 162),
             _ => ("table data", 160),
         };
-        let own_name = cx.core().relations.get(&relation).map_or("", |row| &*row.name);
+        let own_name = cx
+            .core()
+            .relations
+            .get(&relation)
+            .map_or("", |row| &*row.name);
         let name = cx.core().name_on(relation, own_name);
         let key = DraftKey::aspect(CatalogId::relation(relation), aspect);
         Draft::new(key, label, name, Stage::Data, priority).needs([DraftKey::define(self.id())])
@@ -112,7 +129,10 @@ impl Extension {
 
     fn rows(&self, table: Oid, condition: Option<&ServerSql>, cx: &RenderCx<'_>) -> Draft {
         let core = cx.core();
-        let read = core.columns_of(table).iter().filter(|column| column.generated == '\0');
+        let read = core
+            .columns_of(table)
+            .iter()
+            .filter(|column| column.generated == '\0');
         let mut draft = self.draft(table, Aspect::Data, cx);
         draft.data = Some(DraftData {
             relation: table,
@@ -127,9 +147,11 @@ impl Extension {
             },
         });
         // The foreign keys exist already when the rows are loaded.
-        draft.needs(rows_before(table, core).into_iter().map(|referenced| {
-            DraftKey::aspect(CatalogId::relation(referenced), Aspect::Data)
-        }))
+        draft.needs(
+            rows_before(table, core)
+                .into_iter()
+                .map(|referenced| DraftKey::aspect(CatalogId::relation(referenced), Aspect::Data)),
+        )
     }
 }
 
@@ -151,7 +173,72 @@ fn reachable(table: Oid, core: &Core) -> BTreeSet<Oid> {
 }
 
 fn referenced_by(table: Oid, core: &Core) -> impl Iterator<Item = Oid> {
-    let keys = core.constraints_of(table).iter().filter(|row| row.kind == 'f');
+    let keys = core
+        .constraints_of(table)
+        .iter()
+        .filter(|row| row.kind == 'f');
     keys.map(|row| row.ref_relation)
         .filter(move |referenced| *referenced != table && core.config_tables.contains(referenced))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::kinds::core::ConstraintRow;
+    use crate::kinds::row::Letter;
+
+    fn foreign_key(relation: Oid, ref_relation: Oid) -> ConstraintRow {
+        ConstraintRow {
+            oid: relation * 100 + ref_relation,
+            name: "fk".into(),
+            schema: 1,
+            kind: Letter('f'),
+            relation,
+            domain: 0,
+            index: 0,
+            parent: 0,
+            ref_relation,
+            deferrable: false,
+            deferred: false,
+            validated: true,
+            enforced: true,
+            local: true,
+            n_inherited: 0,
+            no_inherit: false,
+            period: false,
+            columns: None,
+            ref_columns: None,
+            set_columns: None,
+        }
+    }
+
+    fn core(keys: &[(Oid, Oid)]) -> Core {
+        let mut core = Core {
+            config_tables: HashSet::from([1, 2, 3]),
+            ..Core::default()
+        };
+        for (relation, referenced) in keys {
+            let key = foreign_key(*relation, *referenced);
+            core.constraints.entry(*relation).or_default().push(key);
+        }
+        core
+    }
+
+    #[test]
+    fn referenced_rows_come_first() {
+        let core = core(&[(1, 2), (1, 1), (1, 9), (2, 3)]);
+        assert_eq!(rows_before(1, &core), [2]);
+        assert_eq!(rows_before(2, &core), [3]);
+        assert!(rows_before(3, &core).is_empty());
+    }
+
+    #[test]
+    fn a_circle_of_foreign_keys_is_cut_once() {
+        let core = core(&[(1, 2), (2, 3), (3, 1)]);
+        assert!(rows_before(1, &core).is_empty());
+        assert!(rows_before(2, &core).is_empty());
+        assert_eq!(rows_before(3, &core), [1]);
+    }
 }

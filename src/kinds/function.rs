@@ -99,7 +99,10 @@ impl ObjectKind for Function {
     fn subject(row: &FunctionRow, cx: &LoadCx<'_>) -> Option<Subject> {
         let id = CatalogId::new(class::PROC, row.oid);
         let comes_with_another = cx.core.depends_of(id).any(|row| row.kind == 'i');
-        (!comes_with_another).then_some(Subject { id, follows: Follows::Schema(row.schema) })
+        (!comes_with_another).then_some(Subject {
+            id,
+            follows: Follows::Schema(row.schema),
+        })
     }
 
     fn text_oid(text: &FunctionText) -> Oid {
@@ -140,7 +143,10 @@ impl Function {
                 'r' => " PARALLEL RESTRICTED",
                 _ => "",
             },
-            Sql::join(settings.map(|setting| sql![" ", settings::set_clause(setting)]), ""),
+            Sql::join(
+                settings.map(|setting| sql![" ", settings::set_clause(setting)]),
+                ""
+            ),
         ]
     }
 
@@ -148,16 +154,20 @@ impl Function {
         if let Some(body) = &self.text.body {
             return sql!["\n", body];
         }
-        match &self.row.file {
-            Some(file) => sql!["\nAS ", Literal(file), ", ", Literal(&self.row.source)],
-            None => sql!["\nAS ", DollarQuoted(&self.row.source)],
+        if let Some(file) = &self.row.file {
+            return sql!["\nAS ", Literal(file), ", ", Literal(&self.row.source)];
         }
+        sql!["\nAS ", DollarQuoted(&self.row.source)]
     }
 }
 
 impl Ddl for Function {
     fn facts(&self) -> &'static KindFacts {
-        if self.row.kind == 'p' { &PROCEDURE_FACTS } else { &Self::FACTS }
+        if self.row.kind == 'p' {
+            &PROCEDURE_FACTS
+        } else {
+            &Self::FACTS
+        }
     }
 
     fn id(&self) -> CatalogId {
@@ -169,7 +179,10 @@ impl Ddl for Function {
     }
 
     fn name(&self, cx: &RenderCx<'_>) -> EntryName {
-        cx.core().name_in(self.row.schema, &format!("{}({})", self.row.name, self.text.types))
+        cx.core().name_in(
+            self.row.schema,
+            &format!("{}({})", self.row.name, self.text.types),
+        )
     }
 
     fn address(&self, cx: &RenderCx<'_>) -> Sql {
@@ -181,9 +194,23 @@ impl Ddl for Function {
         let keyword = self.facts().keyword;
         let name = cx.core().qualified(self.row.schema, &self.row.name);
         let arguments = &self.text.arguments;
-        let mut statements =
-            vec![sql!["CREATE ", keyword, " ", name, "(", arguments, ")", self.clauses(), self.body()]];
-        statements.extend(common::depends_on_extension(self.id(), keyword, &self.address(cx), cx));
+        let mut statements = vec![sql![
+            "CREATE ",
+            keyword,
+            " ",
+            name,
+            "(",
+            arguments,
+            ")",
+            self.clauses(),
+            self.body()
+        ]];
+        statements.extend(common::depends_on_extension(
+            self.id(),
+            keyword,
+            &self.address(cx),
+            cx,
+        ));
         statements
     }
 
@@ -191,5 +218,142 @@ impl Ddl for Function {
         let mut form = DraftForm::plain(self.create(cx), self.locks());
         form.form.since = self.text.body.is_some().then_some(V14);
         vec![form]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postgres_types::{FromSql, Type};
+
+    use super::*;
+    use crate::kinds::arena::Catalog;
+    use crate::pg::version::V15;
+
+    fn server_sql(text: &str) -> ServerSql {
+        ServerSql::from_sql(&Type::TEXT, text.as_bytes()).unwrap()
+    }
+
+    fn row() -> FunctionRow {
+        FunctionRow {
+            oid: 20000,
+            name: "f".into(),
+            schema: 1,
+            owner: 10,
+            kind: Letter('f'),
+            language: "sql".into(),
+            volatility: Letter('v'),
+            strict: false,
+            security_definer: false,
+            leakproof: false,
+            parallel: Letter('u'),
+            cost: None,
+            rows: None,
+            settings: None,
+            source: "SELECT 1".into(),
+            file: None,
+        }
+    }
+
+    fn text() -> FunctionText {
+        FunctionText {
+            oid: 20000,
+            arguments: server_sql("a integer DEFAULT 1"),
+            identity: server_sql("a integer"),
+            types: "integer".into(),
+            result: Some(server_sql("integer")),
+            transforms: Vec::new(),
+            support: None,
+            body: None,
+        }
+    }
+
+    fn check_ddl(row: FunctionRow, text: FunctionText, expected: &str) {
+        let catalog = Catalog::default();
+        let cx = RenderCx {
+            catalog: &catalog,
+            server: V15,
+        };
+        assert_eq!(Function { row, text }.create(&cx)[0].text(), expected);
+    }
+
+    #[test]
+    fn defaults_are_not_spelled_out() {
+        check_ddl(
+            row(),
+            text(),
+            "CREATE FUNCTION \"schema 1\".\"f\"(a integer DEFAULT 1) RETURNS integer LANGUAGE \"sql\"\n\
+             AS $$SELECT 1$$",
+        );
+    }
+
+    #[test]
+    fn every_clause_has_its_place() {
+        let row = FunctionRow {
+            kind: Letter('w'),
+            volatility: Letter('s'),
+            strict: true,
+            security_definer: true,
+            leakproof: true,
+            parallel: Letter('r'),
+            cost: Some(server_sql("7")),
+            rows: Some(server_sql("17")),
+            settings: Some(vec![
+                "search_path=\"A b\", pg_temp".into(),
+                "work_mem=5MB".into(),
+            ]),
+            ..row()
+        };
+        let text = FunctionText {
+            transforms: vec![server_sql("s.t"), server_sql("u")],
+            support: Some(server_sql("\"s\".\"sup\"")),
+            ..text()
+        };
+        check_ddl(
+            row,
+            text,
+            "CREATE FUNCTION \"schema 1\".\"f\"(a integer DEFAULT 1) RETURNS integer LANGUAGE \"sql\" \
+             TRANSFORM FOR TYPE s.t, FOR TYPE u WINDOW STABLE STRICT SECURITY DEFINER LEAKPROOF COST 7 ROWS 17 \
+             SUPPORT \"s\".\"sup\" PARALLEL RESTRICTED SET \"search_path\" TO 'A b', 'pg_temp' \
+             SET \"work_mem\" TO '5MB'\nAS $$SELECT 1$$",
+        );
+    }
+
+    #[test]
+    fn a_procedure_has_no_result_and_a_c_function_two_names() {
+        let row = FunctionRow {
+            kind: Letter('p'),
+            file: Some("$libdir/x".into()),
+            ..row()
+        };
+        let text = FunctionText {
+            result: None,
+            ..text()
+        };
+        check_ddl(
+            row,
+            text,
+            "CREATE PROCEDURE \"schema 1\".\"f\"(a integer DEFAULT 1) LANGUAGE \"sql\"\n\
+             AS '$libdir/x', 'SELECT 1'",
+        );
+    }
+
+    #[test]
+    fn a_parsed_body_needs_a_server_that_parses_it() {
+        let catalog = Catalog::default();
+        let cx = RenderCx {
+            catalog: &catalog,
+            server: V15,
+        };
+        let body = Some(server_sql("RETURN a"));
+        let function = Function {
+            row: row(),
+            text: FunctionText { body, ..text() },
+        };
+        assert!(
+            function.create(&cx)[0]
+                .text()
+                .ends_with("LANGUAGE \"sql\"\nRETURN a")
+        );
+        assert_eq!(function.forms(&cx)[0].form.since, Some(V14));
     }
 }

@@ -42,7 +42,10 @@ pub struct Language {
 }
 
 /// The server grants nothing on languages that are not trusted.
-static UNTRUSTED_FACTS: KindFacts = KindFacts { grant: None, ..Language::FACTS };
+static UNTRUSTED_FACTS: KindFacts = KindFacts {
+    grant: None,
+    ..Language::FACTS
+};
 
 impl ObjectKind for Language {
     const FACTS: KindFacts = KindFacts {
@@ -61,7 +64,10 @@ impl ObjectKind for Language {
 
     fn subject(row: &LanguageRow, _: &LoadCx<'_>) -> Option<Subject> {
         let id = CatalogId::new(class::LANGUAGE, row.oid);
-        Some(Subject { id, follows: Follows::Database })
+        Some(Subject {
+            id,
+            follows: Follows::Database,
+        })
     }
 
     fn text_oid(text: &LanguageText) -> Oid {
@@ -76,7 +82,11 @@ impl ObjectKind for Language {
 
 impl Ddl for Language {
     fn facts(&self) -> &'static KindFacts {
-        if self.row.trusted { &Self::FACTS } else { &UNTRUSTED_FACTS }
+        if self.row.trusted {
+            &Self::FACTS
+        } else {
+            &UNTRUSTED_FACTS
+        }
     }
 
     fn id(&self) -> CatalogId {
@@ -88,7 +98,10 @@ impl Ddl for Language {
     }
 
     fn name(&self, _: &RenderCx<'_>) -> EntryName {
-        EntryName { name: self.row.name.clone(), ..EntryName::default() }
+        EntryName {
+            name: self.row.name.clone(),
+            ..EntryName::default()
+        }
     }
 
     fn address(&self, _: &RenderCx<'_>) -> Sql {
@@ -97,7 +110,12 @@ impl Ddl for Language {
 
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
         let address = self.address(cx);
-        let Some(handler) = self.text.handler.as_ref().filter(|_| !self.row.from_template) else {
+        let Some(handler) = self
+            .text
+            .handler
+            .as_ref()
+            .filter(|_| !self.row.from_template)
+        else {
             // Without a handler the server takes the template (12) or the extension (13) of the same name.
             return vec![sql!["CREATE OR REPLACE LANGUAGE ", address]];
         };
@@ -109,7 +127,10 @@ impl Ddl for Language {
             " HANDLER ",
             handler,
             self.text.inline.as_ref().map(|name| sql![" INLINE ", name]),
-            self.text.validator.as_ref().map(|name| sql![" VALIDATOR ", name]),
+            self.text
+                .validator
+                .as_ref()
+                .map(|name| sql![" VALIDATOR ", name]),
         ]]
     }
 }

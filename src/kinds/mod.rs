@@ -3,9 +3,11 @@
 
 pub mod acl;
 pub mod arena;
+mod clauses;
 pub mod common;
 pub mod core;
-pub(crate) mod naming;
+pub mod naming;
+pub mod names;
 pub mod row;
 pub mod settings;
 pub mod toc_builder;
@@ -263,4 +265,22 @@ object_kinds! {
     foreign_key::ForeignKey,
     statistics::Statistics,
     policy::Policy,
+    ts_parser::TsParser,
+    ts_template::TsTemplate,
+    ts_dict::TsDict,
+    ts_config::TsConfig,
+    foreign_data_wrapper::ForeignDataWrapper,
+    foreign_server::ForeignServer,
+    user_mapping::UserMapping,
+    view::View,
+    matview::Matview,
+    large_object::LargeObject,
+    rule::Rule,
+    trigger::Trigger,
+    publication::Publication,
+    publication_rel::PublicationRel,
+    publication_namespace::PublicationNamespace,
+    subscription::Subscription,
+    default_acl::DefaultAcl,
+    event_trigger::EventTrigger,
 }

@@ -74,7 +74,10 @@ impl ObjectKind for Operator {
 
     fn subject(row: &OperatorRow, _: &LoadCx<'_>) -> Option<Subject> {
         let id = CatalogId::new(class::OPERATOR, row.oid);
-        Some(Subject { id, follows: Follows::Schema(row.schema) })
+        Some(Subject {
+            id,
+            follows: Follows::Schema(row.schema),
+        })
     }
 
     fn text_oid(text: &OperatorText) -> Oid {
@@ -101,9 +104,13 @@ impl Ddl for Operator {
     }
 
     fn name(&self, cx: &RenderCx<'_>) -> EntryName {
-        let side = |ty: &Option<ServerSql>| ty.as_ref().map_or("NONE", ServerSql::as_str).to_owned();
+        let side =
+            |ty: &Option<ServerSql>| ty.as_ref().map_or("NONE", ServerSql::as_str).to_owned();
         let (left, right) = (side(&self.text.left), side(&self.text.right));
-        cx.core().name_in(self.row.schema, &format!("{} ({left}, {right})", self.row.name))
+        cx.core().name_in(
+            self.row.schema,
+            &format!("{} ({left}, {right})", self.row.name),
+        )
     }
 
     fn address(&self, _: &RenderCx<'_>) -> Sql {
@@ -141,6 +148,10 @@ impl Ddl for Operator {
     // The server makes a commutator or negator that is not there yet, in the schema that the statement names.
     fn hidden_needs(&self, _: &RenderCx<'_>) -> Vec<CatalogId> {
         let schemas = [self.row.commutator_schema, self.row.negator_schema];
-        schemas.into_iter().flatten().map(|oid| CatalogId::new(class::NAMESPACE, oid)).collect()
+        schemas
+            .into_iter()
+            .flatten()
+            .map(|oid| CatalogId::new(class::NAMESPACE, oid))
+            .collect()
     }
 }

@@ -60,14 +60,21 @@ impl ObjectKind for OperatorClass {
 
     fn subject(row: &OperatorClassRow, _: &LoadCx<'_>) -> Option<Subject> {
         let id = CatalogId::new(class::OPCLASS, row.oid);
-        Some(Subject { id, follows: Follows::Schema(row.schema) })
+        Some(Subject {
+            id,
+            follows: Follows::Schema(row.schema),
+        })
     }
 
     fn text_oid(text: &OperatorClassText) -> Oid {
         text.oid
     }
 
-    fn build(row: OperatorClassRow, text: Option<OperatorClassText>, _: &LoadCx<'_>) -> Result<Self> {
+    fn build(
+        row: OperatorClassRow,
+        text: Option<OperatorClassText>,
+        _: &LoadCx<'_>,
+    ) -> Result<Self> {
         let text = super::deparsed(text, "operator class", &row.name)?;
         Ok(OperatorClass { row, text })
     }
@@ -98,7 +105,11 @@ impl Ddl for OperatorClass {
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
         let text = &self.text;
         let storage = text.storage.as_ref().map(|ty| sql!["STORAGE ", ty]);
-        let members = text.operators.iter().chain(&text.functions).map(|member| sql![member]);
+        let members = text
+            .operators
+            .iter()
+            .chain(&text.functions)
+            .map(|member| sql![member]);
         let mut members: Vec<Sql> = storage.into_iter().chain(members).collect();
         if members.is_empty() {
             // The list must not be empty; storing the type as itself says nothing.

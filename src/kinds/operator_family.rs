@@ -56,7 +56,10 @@ impl ObjectKind for OperatorFamily {
 
     fn subject(row: &OperatorFamilyRow, _: &LoadCx<'_>) -> Option<Subject> {
         let id = CatalogId::new(class::OPFAMILY, row.oid);
-        Some(Subject { id, follows: Follows::Schema(row.schema) })
+        Some(Subject {
+            id,
+            follows: Follows::Schema(row.schema),
+        })
     }
 
     fn text_oid(text: &OperatorFamilyText) -> Oid {
@@ -97,17 +100,35 @@ impl Ddl for OperatorFamily {
 
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
         let address = self.address(cx);
-        let members: Vec<_> = self.text.operators.iter().chain(&self.text.functions).collect();
+        let members: Vec<_> = self
+            .text
+            .operators
+            .iter()
+            .chain(&self.text.functions)
+            .collect();
         let mut statements = vec![sql!["CREATE OPERATOR FAMILY ", address]];
         if !members.is_empty() {
-            statements.push(sql!["ALTER OPERATOR FAMILY ", address, " ADD ", Sql::list(members)]);
+            statements.push(sql![
+                "ALTER OPERATOR FAMILY ",
+                address,
+                " ADD ",
+                Sql::list(members)
+            ]);
         }
         statements
     }
 
     fn absorbs(&self) -> Vec<CatalogId> {
-        let operators = self.row.loose_operators.iter().map(|oid| CatalogId::new(class::AMOP, *oid));
-        let functions = self.row.loose_functions.iter().map(|oid| CatalogId::new(class::AMPROC, *oid));
+        let operators = self
+            .row
+            .loose_operators
+            .iter()
+            .map(|oid| CatalogId::new(class::AMOP, *oid));
+        let functions = self
+            .row
+            .loose_functions
+            .iter()
+            .map(|oid| CatalogId::new(class::AMPROC, *oid));
         operators.chain(functions).collect()
     }
 }

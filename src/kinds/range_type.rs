@@ -65,7 +65,10 @@ impl ObjectKind for RangeType {
     type Text = RangeTypeText;
 
     fn subject(row: &RangeTypeRow, _: &LoadCx<'_>) -> Option<Subject> {
-        Some(Subject { id: CatalogId::ty(row.oid), follows: Follows::Schema(row.schema) })
+        Some(Subject {
+            id: CatalogId::ty(row.oid),
+            follows: Follows::Schema(row.schema),
+        })
     }
 
     fn text_oid(text: &RangeTypeText) -> Oid {
@@ -82,7 +85,8 @@ impl RangeType {
     fn definition(&self, with_multirange: bool, cx: &RenderCx<'_>) -> Sql {
         let text = &self.text;
         let multirange = text.multirange.as_ref().filter(|_| with_multirange);
-        let clause = |word: &'static str, name: Option<&ServerSql>| name.map(|name| sql![word, name]);
+        let clause =
+            |word: &'static str, name: Option<&ServerSql>| name.map(|name| sql![word, name]);
         sql![
             "CREATE TYPE ",
             self.address(cx),

@@ -38,13 +38,12 @@ fn split_list(value: &str) -> Option<Vec<String>> {
     let mut elements = Vec::new();
     let mut rest = value.trim_start();
     while !rest.is_empty() {
-        let (element, after) = match rest.strip_prefix('"') {
-            Some(quoted) => quoted_element(quoted)?,
-            None => {
-                let end = rest.find(|c: char| c == ',' || c.is_whitespace());
-                let (element, after) = rest.split_at(end.unwrap_or(rest.len()));
-                (element.to_owned(), after)
-            }
+        let (element, after) = if let Some(quoted) = rest.strip_prefix('"') {
+            quoted_element(quoted)?
+        } else {
+            let end = rest.find(|c: char| c == ',' || c.is_whitespace());
+            let (element, after) = rest.split_at(end.unwrap_or(rest.len()));
+            (element.to_owned(), after)
         };
         elements.push(element);
         rest = match after.trim_start() {

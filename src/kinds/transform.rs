@@ -51,7 +51,10 @@ impl ObjectKind for Transform {
 
     fn subject(row: &TransformRow, _: &LoadCx<'_>) -> Option<Subject> {
         let id = CatalogId::new(class::TRANSFORM, row.oid);
-        Some(Subject { id, follows: Follows::Database })
+        Some(Subject {
+            id,
+            follows: Follows::Database,
+        })
     }
 
     fn text_oid(text: &TransformText) -> Oid {
@@ -74,18 +77,40 @@ impl Ddl for Transform {
     }
 
     fn name(&self, _: &RenderCx<'_>) -> EntryName {
-        let name = format!("FOR {} LANGUAGE {}", self.text.ty.as_str(), self.row.language);
-        EntryName { name, ..EntryName::default() }
+        let name = format!(
+            "FOR {} LANGUAGE {}",
+            self.text.ty.as_str(),
+            self.row.language
+        );
+        EntryName {
+            name,
+            ..EntryName::default()
+        }
     }
 
     fn address(&self, _: &RenderCx<'_>) -> Sql {
-        sql!["FOR ", self.text.ty, " LANGUAGE ", Ident::new(&*self.row.language)]
+        sql![
+            "FOR ",
+            self.text.ty,
+            " LANGUAGE ",
+            Ident::new(&*self.row.language)
+        ]
     }
 
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
-        let directions =
-            [("FROM SQL WITH FUNCTION ", &self.text.from_sql), ("TO SQL WITH FUNCTION ", &self.text.to_sql)];
-        let given = directions.iter().filter_map(|(word, name)| Some(sql![*word, name.as_ref()?]));
-        vec![sql!["CREATE TRANSFORM ", self.address(cx), " (", Sql::list(given), ")"]]
+        let directions = [
+            ("FROM SQL WITH FUNCTION ", &self.text.from_sql),
+            ("TO SQL WITH FUNCTION ", &self.text.to_sql),
+        ];
+        let given = directions
+            .iter()
+            .filter_map(|(word, name)| Some(sql![*word, name.as_ref()?]));
+        vec![sql![
+            "CREATE TRANSFORM ",
+            self.address(cx),
+            " (",
+            Sql::list(given),
+            ")"
+        ]]
     }
 }

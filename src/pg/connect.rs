@@ -83,7 +83,7 @@ fn report(settings: &ConnSettings, mut failures: Vec<(Host, Refusal)>) -> Error 
         .expect("there is at least one host, and each leaves a session or a failure");
     let mut problem = refusal.problem;
     for (other, refusal) in failures {
-        problem.push_str(&format!("; before that {other}: {}", refusal.problem));
+        problem = format!("{problem}; before that {other}: {}", refusal.problem);
     }
     Error::Connect {
         target: settings.target_text(&host),

@@ -1,6 +1,6 @@
 //! Everything that talks to a PostgreSQL server over tokio-postgres.
 //!
-//! [`settings`] says where to, [`connect`] makes a [`Session`], and statements run through it alone.
+//! [`settings`] says where to, [`connect()`] makes a [`Session`], and statements run through it alone.
 
 pub mod cancel;
 pub mod connect;

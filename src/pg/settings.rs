@@ -238,7 +238,7 @@ impl ConnSettings {
     /// (the order of libpq, manual 34.17: a service overrides the variables).
     ///
     /// `target` is a URL, a `key=value` list or a database name; `flags` are libpq keywords with values.
-    /// Unknown keywords, unreadable values and what cannot be honoured are [`Error::Usage`].
+    /// Unknown keywords, unreadable values and what cannot be honoured are [`Error::Usage`](crate::Error::Usage).
     pub fn resolve(
         environment: &Environment,
         target: Option<&str>,

@@ -45,6 +45,10 @@ struct Seen {
 struct Recorder(Arc<Mutex<Seen>>);
 
 impl CopySink for Recorder {
+    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send> {
+        self
+    }
+
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<()> {
         Poll::Ready(())
     }
@@ -185,6 +189,10 @@ struct Gate {
 }
 
 impl CopySink for Gate {
+    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send> {
+        self
+    }
+
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<()> {
         if self.open {
             Poll::Ready(())

@@ -23,10 +23,10 @@ pub(super) struct TlsProblem {
     pub(super) remedy: String,
 }
 
-fn problem(problem: impl ToString, remedy: impl ToString) -> TlsProblem {
+fn problem(problem: impl Into<String>, remedy: &str) -> TlsProblem {
     TlsProblem {
-        problem: problem.to_string(),
-        remedy: remedy.to_string(),
+        problem: problem.into(),
+        remedy: remedy.to_owned(),
     }
 }
 
@@ -43,7 +43,7 @@ pub(super) fn client_config(settings: &TlsSettings) -> Result<Arc<ClientConfig>,
     .collect();
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&versions)
-        .map_err(|e| problem(e, "allow TLSv1.2 or TLSv1.3"))?
+        .map_err(|e| problem(e.to_string(), "allow TLSv1.2 or TLSv1.3"))?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match client_certificate(settings)? {
@@ -88,14 +88,13 @@ fn verifier(
     let trusted = trusted(&settings.root)?;
     let revoked = revocation_lists(settings)?;
     Verifier::new(demand, trusted, revoked, provider)
-        .map_err(|e| problem(e, "check sslrootcert and sslcrl"))
+        .map_err(|e| problem(e.to_string(), "check sslrootcert and sslcrl"))
 }
 
 fn trusted(root: &RootCert) -> Result<Trusted, TlsProblem> {
     let path = match root {
         RootCert::System => return system_roots(),
-        RootCert::File(path) => path,
-        RootCert::Default(Some(path)) => path,
+        RootCert::File(path) | RootCert::Default(Some(path)) => path,
         RootCert::Default(None) => {
             return Err(problem(
                 "no root certificate file is known",

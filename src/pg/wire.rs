@@ -20,8 +20,8 @@ use super::tap::{BackendKey, Tap};
 use super::tls;
 
 /// Protocol code 1234.5679 asks for TLS, 1234.5678 for a cancel (manual 55.7).
-const TLS_REQUEST: u32 = (1234 << 16) | 5679;
-const CANCEL_REQUEST: u32 = (1234 << 16) | 5678;
+const TLS_REQUEST: u32 = (1234 << 16) + 5679;
+const CANCEL_REQUEST: u32 = (1234 << 16) + 5678;
 
 /// Where exactly to connect.
 #[derive(Debug, Clone)]

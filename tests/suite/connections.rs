@@ -798,7 +798,7 @@ async fn client_certificates_and_rules_that_demand_tls_are_met() {
     }
 }
 
-/// A running PgBouncer, ended on drop.
+/// A running pooler, ended on drop.
 struct Pooler {
     child: Child,
     port: u16,

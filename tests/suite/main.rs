@@ -7,5 +7,7 @@
 )]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod comparator;
+mod connections;
 mod harness;
 mod support;

@@ -133,6 +133,7 @@ fn of_mutually_recursive_views_one_is_split() {
         sketch.order(),
         ["view a stub", "view b", "view a rest", "view c"]
     );
+    assert_eq!(sketch.0.order().needs_of(3), [1, 2]);
 }
 
 #[test]
@@ -292,6 +293,29 @@ fn a_function_stays_before_the_data_on_the_stub_of_its_argument() {
         order.needs_of(6),
         [2, 3, 5],
         "the index may run the function, so the view is complete"
+    );
+}
+
+#[test]
+fn the_stub_of_a_cycle_does_not_wait_for_the_key_of_the_rest() {
+    let sketch = Sketch::of(&[
+        ("table base", &[]),
+        ("constraint key", &["table base"]),
+        ("view v", &["function f", "constraint key"]),
+        ("function f", &["view v"]),
+        ("table t", &["hidden type of f"]),
+        ("hidden type of f", &["function f"]),
+    ]);
+    assert_eq!(
+        sketch.order(),
+        [
+            "view v stub",
+            "function f",
+            "table base",
+            "table t",
+            "constraint key",
+            "view v rest (post-data)"
+        ]
     );
 }
 

@@ -2,6 +2,7 @@
 //! place that is not async. Servers and databases are in `server` and `cluster`; where programs are installed is known to `scripts/servers` alone.
 
 mod cluster;
+pub(crate) mod compare;
 mod server;
 
 use std::fmt;
@@ -114,7 +115,7 @@ pub(crate) fn block_on<T: Send>(work: impl Future<Output = T> + Send) -> T {
 }
 
 /// A program of the newest major's client tools, which only tests use (`pg_dump`, `psql`, `pg_restore`).
-fn oracle(program: &str) -> PathBuf {
+pub(crate) fn oracle(program: &str) -> PathBuf {
     let path = cache().join("oracle/bin").join(program);
     assert!(
         path.exists(),

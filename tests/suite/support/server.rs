@@ -80,6 +80,11 @@ impl Server {
         self.place.conninfo(database)
     }
 
+    /// A connection to any database of the server as superuser.
+    pub(crate) async fn connect(&self, database: &str) -> Client {
+        self.place.connect(database).await
+    }
+
     /// What a private server has logged so far.
     pub(crate) fn log_text(&self) -> String {
         self.own().log_text()
@@ -146,6 +151,7 @@ impl Place {
         )
     }
 
+    /// A connection to a database that is not one of ours, such as `postgres`.
     async fn connect(&self, database: &str) -> Client {
         let (client, connection) = tokio_postgres::connect(&self.conninfo(database), NoTls)
             .await

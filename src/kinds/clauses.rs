@@ -1,0 +1,140 @@
+//! Clauses that only some targets understand, and the forms of a statement that follow from them. Pure.
+
+use std::collections::BTreeSet;
+
+use super::DraftForm;
+use crate::pg::version::{ServerVersion, V12};
+use crate::sql::Sql;
+
+/// A clause, and which targets understand it.
+#[derive(Debug, Clone)]
+pub(crate) struct Clause {
+    /// The text.
+    pub(crate) sql: Sql,
+    /// The oldest target that understands it.
+    pub(crate) since: ServerVersion,
+    /// The first target that wants another text.
+    pub(crate) until: Option<ServerVersion>,
+    /// What an older target loses; `None` if it behaves so by itself.
+    pub(crate) lost: Option<&'static str>,
+}
+
+impl Clause {
+    /// A clause of every target.
+    pub(crate) fn new(sql: Sql) -> Clause {
+        Clause {
+            sql,
+            since: V12,
+            until: None,
+            lost: None,
+        }
+    }
+
+    /// A clause since a version.
+    pub(crate) fn since(since: ServerVersion, sql: Sql, lost: Option<&'static str>) -> Clause {
+        Clause {
+            sql,
+            since,
+            until: None,
+            lost,
+        }
+    }
+
+    fn serves(&self, target: ServerVersion) -> bool {
+        target >= self.since && self.until.is_none_or(|until| target < until)
+    }
+}
+
+/// One form per range of targets that understand the same clauses, newest first.
+pub(crate) fn forms(clauses: &[Clause], render: impl Fn(&[&Sql]) -> DraftForm) -> Vec<DraftForm> {
+    let since = clauses.iter().map(|clause| clause.since);
+    let until = clauses.iter().filter_map(|clause| clause.until);
+    let starts: BTreeSet<ServerVersion> = since.chain(until).chain([V12]).collect();
+    let mut end = None;
+    let mut out = Vec::new();
+    for start in starts.into_iter().rev() {
+        let understood: Vec<&Sql> = clauses
+            .iter()
+            .filter(|clause| clause.serves(start))
+            .map(|clause| &clause.sql)
+            .collect();
+        let lost: Vec<&str> = clauses
+            .iter()
+            .filter(|clause| start < clause.since)
+            .filter_map(|clause| clause.lost)
+            .collect();
+        let mut draft = render(&understood);
+        draft.form.since = (start > V12).then_some(start);
+        draft.form.until = end;
+        draft.form.lost = (!lost.is_empty()).then(|| lost.join(", "));
+        out.push(draft);
+        end = Some(start);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::version::{V13, V14, V16};
+    use crate::sql::sql;
+
+    fn texts(clauses: &[Clause]) -> Vec<(Option<u32>, Option<u32>, Option<String>, String)> {
+        let drafts = forms(clauses, |understood| {
+            DraftForm::plain(vec![sql!["X ", Sql::list(understood)]], Vec::new())
+        });
+        let text = |draft: DraftForm| {
+            let form = draft.form;
+            let major = |version: Option<ServerVersion>| version.map(ServerVersion::major);
+            (
+                major(form.since),
+                major(form.until),
+                form.lost,
+                form.steps[0].sql[0].text(),
+            )
+        };
+        drafts.into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn clauses_of_every_target_give_one_form() {
+        let clauses = [Clause::new(sql!["a"]), Clause::new(sql!["b"])];
+        assert_eq!(texts(&clauses), [(None, None, None, "X a, b".to_owned())]);
+    }
+
+    #[test]
+    fn every_target_has_exactly_one_form_and_losses_are_named() {
+        let old = Clause {
+            until: Some(V16),
+            ..Clause::since(V14, sql!["on"], Some("streaming"))
+        };
+        let clauses = [
+            Clause::new(sql!["a"]),
+            old,
+            Clause::since(V16, sql!["parallel"], None),
+        ];
+        let expected = [
+            (Some(16), None, None, "X a, parallel".to_owned()),
+            (Some(14), Some(16), None, "X a, on".to_owned()),
+            (
+                None,
+                Some(14),
+                Some("streaming".to_owned()),
+                "X a".to_owned(),
+            ),
+        ];
+        assert_eq!(texts(&clauses), expected);
+        let drafts = forms(&clauses, |_| DraftForm::default());
+        let serving = |target| {
+            drafts
+                .iter()
+                .filter(|draft| draft.form.serves(target))
+                .count()
+        };
+        assert!(
+            [V12, V13, V14, V16]
+                .into_iter()
+                .all(|target| serving(target) == 1)
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! User mappings on foreign servers.
+
+use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
+use super::row::{NoText, Oid, catalog_row};
+use super::{Ddl, KindFacts, ObjectKind, common};
+use crate::error::Result;
+use crate::sql::{Grantee, Ident, Sql, sql};
+use crate::toc::{EntryName, Stage};
+
+catalog_row! {
+    /// The view `pg_user_mappings`, because the table under it is closed to all but superusers.
+    ///
+    /// It hides the options from those who may not see them.
+    pub struct UserMappingRow from "pg_catalog.pg_user_mappings m" where "m.umid >= 16384" {
+        oid: Oid = col("m.umid"),
+        server_oid: Oid = col("m.srvid"),
+        server: String = col("m.srvname"),
+        /// 0 is PUBLIC.
+        user: Oid = col("m.umuser"),
+        options: Option<Vec<String>> = col("m.umoptions"),
+    }
+}
+
+/// A user mapping.
+#[derive(Debug)]
+pub struct UserMapping {
+    row: UserMappingRow,
+    user: Grantee,
+}
+
+impl ObjectKind for UserMapping {
+    const FACTS: KindFacts = KindFacts {
+        label: "user mapping",
+        keyword: "USER MAPPING",
+        stage: Stage::PreData,
+        priority: 134,
+        grant: None,
+        owned: false,
+        postponable: false,
+        catalog: "pg_user_mapping",
+        class: class::USER_MAPPING,
+    };
+    type Row = UserMappingRow;
+    type Text = NoText;
+
+    /// The mappings of an extension's server come with the extension.
+    fn subject(row: &UserMappingRow, cx: &LoadCx<'_>) -> Option<Subject> {
+        let server = CatalogId::new(class::FOREIGN_SERVER, row.server_oid);
+        (!cx.core.is_member(server)).then_some(Subject {
+            id: CatalogId::new(class::USER_MAPPING, row.oid),
+            follows: Follows::Database,
+        })
+    }
+
+    fn text_oid(_: &NoText) -> Oid {
+        0
+    }
+
+    fn build(row: UserMappingRow, _: Option<NoText>, cx: &LoadCx<'_>) -> Result<Self> {
+        let user = cx.core.grantee(row.user);
+        Ok(UserMapping { row, user })
+    }
+}
+
+impl Ddl for UserMapping {
+    fn facts(&self) -> &'static KindFacts {
+        &Self::FACTS
+    }
+
+    fn id(&self) -> CatalogId {
+        CatalogId::new(class::USER_MAPPING, self.row.oid)
+    }
+
+    fn name(&self, _: &RenderCx<'_>) -> EntryName {
+        let user = match &self.user {
+            Grantee::Public => "PUBLIC",
+            Grantee::Role(role) => &role.0,
+        };
+        EntryName {
+            name: format!("{user} on {}", self.row.server),
+            ..EntryName::default()
+        }
+    }
+
+    fn address(&self, _: &RenderCx<'_>) -> Sql {
+        sql![
+            "FOR ",
+            &self.user,
+            " SERVER ",
+            Ident::new(&*self.row.server)
+        ]
+    }
+
+    fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
+        let options = self.row.options.as_deref().unwrap_or_default();
+        vec![sql![
+            "CREATE USER MAPPING ",
+            self.address(cx),
+            common::options_list(options).map(|list| sql![" OPTIONS ", list])
+        ]]
+    }
+}
