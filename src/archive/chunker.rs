@@ -395,3 +395,261 @@ impl HeaderWalk {
         at + usize::try_from(skipped).expect("no more than the bytes given")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::super::digest::Digest;
+    use super::super::fingerprint::RowReader;
+    use super::*;
+
+    /// Limits as small as the tests' rows.
+    const SMALL: ChunkSettings = ChunkSettings {
+        bytes_min: 60,
+        bytes_max: 360,
+        cut_bits: 7,
+    };
+
+    fn buffer() -> Buffer {
+        Buffer::from(Vec::new())
+    }
+
+    fn offer(chunker: &mut Chunker, mut bytes: &[u8], ends_row: bool, cuts: &mut Vec<Cut>) {
+        loop {
+            let taken = chunker.row_fragment(bytes, ends_row);
+            assert!(taken == bytes.len() || chunker.is_full());
+            bytes = &bytes[taken..];
+            cuts.extend(chunker.take_chunk(buffer()));
+            if bytes.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Cuts one part whose rows are given in fragments.
+    fn cut_fragments(format: CopyFormat, fragments: &[(&[u8], bool)]) -> (Vec<Cut>, PartEnd) {
+        let mut chunker = Chunker::new(SMALL, format, buffer());
+        let mut cuts = Vec::new();
+        for (bytes, ends_row) in fragments {
+            offer(&mut chunker, bytes, *ends_row, &mut cuts);
+        }
+        let part = chunker.mark().unwrap();
+        cuts.extend(chunker.finish());
+        (cuts, part)
+    }
+
+    fn bytes_of(cuts: &[Cut]) -> Vec<Vec<u8>> {
+        cuts.iter().map(|cut| cut.bytes.to_vec()).collect()
+    }
+
+    fn lines() -> impl Strategy<Value = Vec<Vec<u8>>> {
+        let line = prop_oneof![
+            8 => "[a-z]{0,30}",
+            1 => "[a-z]{100,500}",
+            1 => "[a-z]{1000,1500}",
+        ];
+        vec(line, 0..60).prop_map(|lines| {
+            let with_newline = |line: String| format!("{line}\n").into_bytes();
+            lines.into_iter().map(with_newline).collect()
+        })
+    }
+
+    /// `rows` in pieces of at most `step` bytes.
+    fn fragments(rows: &[Vec<u8>], step: usize) -> Vec<(&[u8], bool)> {
+        rows.iter()
+            .flat_map(|row| {
+                let last = row.len().div_ceil(step) - 1;
+                row.chunks(step)
+                    .enumerate()
+                    .map(move |(i, piece)| (piece, i == last))
+            })
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn chunks_join_to_the_rows_however_they_come(rows in lines(), step in 1usize..700) {
+            let (whole, part) = cut_fragments(CopyFormat::Text, &fragments(&rows, usize::MAX));
+            prop_assert_eq!(bytes_of(&whole).concat(), rows.concat());
+            let (split, same_part) = cut_fragments(CopyFormat::Text, &fragments(&rows, step));
+            prop_assert_eq!(bytes_of(&split), bytes_of(&whole));
+            prop_assert_eq!(same_part, part);
+
+            let mut reader = RowReader::new(CopyFormat::Text);
+            for cut in &whole {
+                prop_assert!(!cut.bytes.is_empty() && cut.bytes.len() <= SMALL.bytes_max as usize);
+                reader.push(&cut.bytes);
+            }
+            prop_assert_eq!(reader.finish(), Ok(part.fingerprint));
+            prop_assert_eq!(part.n_bytes, rows.concat().len() as u64);
+            prop_assert_eq!(part.fingerprint.n_rows(), rows.len() as u64);
+        }
+
+        #[test]
+        fn rows_end_with_chunks_unless_they_do_not_fit_one(rows in lines()) {
+            let (cuts, _) = cut_fragments(CopyFormat::Text, &fragments(&rows, usize::MAX));
+            for cut in &cuts {
+                prop_assert!(
+                    cut.bytes.ends_with(b"\n") || cut.bytes.len() == SMALL.bytes_max as usize
+                );
+            }
+        }
+
+        #[test]
+        fn tuples_lose_header_and_trailer_however_they_come(
+            fields in vec(vec(proptest::option::of(vec(any::<u8>(), 0..80)), 0..5), 0..40),
+            extension in vec(any::<u8>(), 0..5),
+            step in 1usize..200,
+        ) {
+            let mut stream = b"PGCOPY\n\xff\r\n\0\0\0\0\0".to_vec();
+            stream.extend(u32::try_from(extension.len()).unwrap().to_be_bytes());
+            stream.extend(&extension);
+            let mut tuples = Vec::new();
+            for row in &fields {
+                tuples.extend(u16::try_from(row.len()).unwrap().to_be_bytes());
+                for field in row {
+                    let n_bytes = field.as_ref().map_or(-1, |bytes| i32::try_from(bytes.len()).unwrap());
+                    tuples.extend(n_bytes.to_be_bytes());
+                    tuples.extend(field.iter().flatten());
+                }
+            }
+            stream.extend(&tuples);
+            stream.extend(b"\xff\xff");
+            let pieces: Vec<(&[u8], bool)> = stream.chunks(step).map(|piece| (piece, false)).collect();
+            let (cuts, part) = cut_fragments(CopyFormat::Binary, &pieces);
+            prop_assert_eq!(bytes_of(&cuts).concat(), tuples.clone());
+            let (whole, _) = cut_fragments(CopyFormat::Binary, &[(&stream, false)]);
+            prop_assert_eq!(bytes_of(&cuts), bytes_of(&whole));
+            let mut reader = RowReader::new(CopyFormat::Binary);
+            reader.push(&tuples);
+            prop_assert_eq!(reader.finish(), Ok(part.fingerprint));
+            prop_assert_eq!(part.fingerprint.n_rows(), fields.len() as u64);
+        }
+
+        #[test]
+        fn spans_tell_whose_bytes_they_are(tables in vec(lines(), 0..8)) {
+            let mut chunker = Chunker::new(SMALL, CopyFormat::Text, buffer());
+            let mut cuts = Vec::new();
+            let mut ends = Vec::new();
+            for rows in &tables {
+                for row in rows {
+                    offer(&mut chunker, row, true, &mut cuts);
+                }
+                ends.push(chunker.mark().unwrap());
+            }
+            cuts.extend(chunker.finish());
+            let mut by_part = vec![Vec::new(); tables.len()];
+            for (number, cut) in cuts.iter().enumerate() {
+                prop_assert_eq!(cut.number, number as u64);
+                let mut at = 0;
+                for span in &cut.spans {
+                    prop_assert_eq!(span.offset, at);
+                    at += span.n_bytes;
+                    let begin = usize::try_from(span.offset).unwrap();
+                    let end = usize::try_from(at).unwrap();
+                    by_part[span.part as usize].extend_from_slice(&cut.bytes[begin..end]);
+                }
+                prop_assert_eq!(at, cut.bytes.len() as u64);
+            }
+            for ((rows, bytes), end) in tables.iter().zip(by_part).zip(ends) {
+                prop_assert_eq!(rows.concat(), bytes);
+                prop_assert_eq!(end.n_bytes, rows.concat().len() as u64);
+                prop_assert_eq!(end.fingerprint.n_rows(), rows.len() as u64);
+            }
+        }
+    }
+
+    fn table(n_rows: u32) -> Vec<Vec<u8>> {
+        (0..n_rows)
+            .map(|i| format!("{i}\tcustomer {}\t{}\n", i * 7919, i % 13).into_bytes())
+            .collect()
+    }
+
+    /// A cut that moves ends the next chunk elsewhere too, until both ways of cutting meet again.
+    #[test]
+    fn a_changed_row_changes_one_or_two_chunks() {
+        let rows = table(3000);
+        let names = |rows: &[Vec<u8>]| -> BTreeSet<Digest> {
+            let (cuts, _) = cut_fragments(CopyFormat::Text, &fragments(rows, usize::MAX));
+            cuts.iter().map(|cut| Digest::of(&cut.bytes)).collect()
+        };
+        let before = names(&rows);
+        assert!(before.len() > 200, "{}", before.len());
+        let gone: Vec<usize> = (0..rows.len())
+            .step_by(17)
+            .map(|changed| {
+                let mut rows = rows.clone();
+                rows[changed] = b"another row, and longer than it was before\n".to_vec();
+                before.difference(&names(&rows)).count()
+            })
+            .collect();
+        let few = gone.iter().filter(|n| (1..=2).contains(*n)).count();
+        assert!(few * 100 >= gone.len() * 90, "{gone:?}");
+        assert!(gone.iter().all(|n| (1..=6).contains(n)), "{gone:?}");
+    }
+
+    #[test]
+    fn the_mean_size_does_not_depend_on_the_rows_width() {
+        let settings = ChunkSettings {
+            bytes_min: 2 << 10,
+            bytes_max: 12 << 10,
+            cut_bits: 12,
+        };
+        for width in [8, 120, 900] {
+            let mut chunker = Chunker::new(settings, CopyFormat::Text, buffer());
+            let (mut cuts, mut total) = (Vec::new(), 0);
+            for i in 0_u32.. {
+                let row = format!("{i:0>width$}\n");
+                total += row.len();
+                offer(&mut chunker, row.as_bytes(), true, &mut cuts);
+                if total > 6 << 20 {
+                    break;
+                }
+            }
+            let mean = total / cuts.len();
+            assert!((5 << 10..7 << 10).contains(&mean), "{width}: {mean}");
+        }
+    }
+
+    #[test]
+    fn a_part_that_broke_off_leaves_no_bytes() {
+        let rows = table(4);
+        let mut chunker = Chunker::new(SMALL, CopyFormat::Text, buffer());
+        let mut cuts = Vec::new();
+        offer(&mut chunker, &rows[0], true, &mut cuts);
+        chunker.mark().unwrap();
+        offer(&mut chunker, &rows[1], true, &mut cuts);
+        offer(&mut chunker, b"half a ro", false, &mut cuts);
+        assert_eq!(chunker.mark(), Err("COPY ended inside a row"));
+        assert_eq!(chunker.abandon().part, 1);
+        offer(&mut chunker, &rows[2], true, &mut cuts);
+        let last = chunker.mark().unwrap();
+        assert_eq!((last.part, last.fingerprint.n_rows()), (2, 1));
+        cuts.extend(chunker.finish());
+        let expected = [&rows[0][..], &rows[2]].concat();
+        assert_eq!(bytes_of(&cuts).concat(), expected);
+        let parts: Vec<u32> = cuts
+            .iter()
+            .flat_map(|cut| &cut.spans)
+            .map(|span| span.part)
+            .collect();
+        assert_eq!(parts, [0, 2]);
+    }
+
+    #[test]
+    fn what_is_no_copy_is_an_error() {
+        let mut chunker = Chunker::new(SMALL, CopyFormat::Text, buffer());
+        chunker.row_fragment(b"no newline", true);
+        assert!(chunker.mark().is_err());
+        let mut chunker = Chunker::new(SMALL, CopyFormat::Binary, buffer());
+        assert!(chunker.mark().is_err(), "no header, no trailer");
+        let header = [0; 19];
+        assert_eq!(chunker.row_fragment(&header, false), 19);
+        assert_eq!(chunker.row_fragment(b"\xff\xfe", false), 2);
+        assert!(chunker.mark().is_err());
+    }
+}

@@ -169,10 +169,10 @@ fn decode(
 ) -> Result<(), CodecProblem> {
     plain.clear();
     plain.reserve_exact(n_bytes);
-    let decoded = decoder.decompress(plain, stored).map_err(zstd_problem)?;
-    if decoded != n_bytes {
+    let n_plain = decoder.decompress(plain, stored).map_err(zstd_problem)?;
+    if n_plain != n_bytes {
         return Err(problem(format_args!(
-            "decodes to {decoded} bytes instead of {n_bytes}"
+            "decodes to {n_plain} bytes instead of {n_bytes}"
         )));
     }
     Ok(())

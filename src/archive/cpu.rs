@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 /// Runs compression, hashing and parsing on the blocking pool, no more at once than there are cores. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -34,16 +35,23 @@ impl CpuPool {
     /// Runs `work`. Dropping the future does not stop work that has begun: give it pieces of one chunk, tens of milliseconds.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         let slots = Arc::clone(&self.slots);
-        let slot = slots
-            .acquire_owned()
+        // The wait for a slot is a task of its own. A future in a `buffered` stream may be given the slot while nobody polls it;
+        // whoever should poll it may be waiting for a slot here, for ever.
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let slot = slots
+                .acquire_owned()
+                .await
+                .expect("the semaphore is never closed");
+            tokio::task::spawn_blocking(move || {
+                // Work whose caller went away still takes its core until it ends.
+                let _slot = slot;
+                work()
+            })
             .await
-            .expect("the semaphore is never closed");
-        let done = tokio::task::spawn_blocking(move || {
-            // Work whose caller went away still takes its core until it ends.
-            let _slot = slot;
-            work()
         });
-        match done.await {
+        let done = task.join_next().await.expect("one task was spawned");
+        match done.and_then(|done| done) {
             Ok(value) => value,
             Err(failed) => std::panic::resume_unwind(failed.into_panic()),
         }
@@ -55,6 +63,19 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+
+    /// Work that waits in a stream which nobody polls just then must not keep its slot from others.
+    #[tokio::test]
+    async fn unpolled_work_blocks_nobody() {
+        use futures::stream::{self, StreamExt as _};
+        let pool = CpuPool::new(1);
+        let mut ahead = stream::iter(0..20).map(|i| pool.run(move || i)).buffered(3);
+        let mut sum = 0;
+        while let Some(i) = ahead.next().await {
+            sum += pool.run(move || i).await;
+        }
+        assert_eq!(sum, 190);
+    }
 
     #[tokio::test]
     async fn no_more_runs_at_once_than_there_are_slots() {

@@ -251,6 +251,11 @@ impl RowReader {
         }
     }
 
+    /// The rows that were whole so far.
+    pub fn whole_rows(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
     /// The rows so far, if the bytes so far are whole rows; else what is wrong.
     pub fn finish(self) -> Result<Fingerprint, &'static str> {
         match (self.malformed, self.begun) {
@@ -317,7 +322,9 @@ mod tests {
 
     fn fingerprint_of(rows: &[&[u8]]) -> Fingerprint {
         let mut fingerprint = Fingerprint::default();
-        rows.iter().for_each(|row| fingerprint.add_row(row));
+        for row in rows {
+            fingerprint.add_row(row);
+        }
         fingerprint
     }
 

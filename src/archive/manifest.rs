@@ -101,9 +101,9 @@ pub struct Skipped {
 /// How much an archive holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
-    /// Tables with rows saved, empty ones included.
+    /// Tables whose rows were saved, empty ones included: the TOC's entries with the data of a table.
     pub n_tables: u64,
-    /// Their rows.
+    /// Rows in the data index; pages of large objects count too.
     pub n_rows: u64,
     /// Raw bytes of the rows.
     pub raw_bytes: u64,

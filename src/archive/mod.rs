@@ -7,6 +7,8 @@ pub mod codec;
 pub mod cpu;
 pub mod digest;
 pub mod fingerprint;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod index;
 pub mod jsonl;
 pub mod lease;

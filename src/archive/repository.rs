@@ -575,3 +575,6 @@ impl Archive {
         JsonlReader::new(store, chunks, format!("archive {}", self.name()), stream)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -158,7 +158,9 @@ impl LocalStore {
             let synced = sync_folder(folder);
             if synced.is_err() {
                 // Nothing may be called durable by a later flush that this one could not sync.
-                folders.iter().for_each(|folder| self.mark_dirty(folder));
+                for folder in &folders {
+                    self.mark_dirty(folder);
+                }
                 return synced;
             }
         }
@@ -230,8 +232,9 @@ impl Store for LocalStore {
         let wanted = key.clone();
         self.run(key, "delete", move |store| {
             let path = store.path(&wanted);
-            absent_is_none(fs::remove_file(&path))?;
-            store.mark_dirty(path.parent().expect("a key has at least one segment"));
+            if absent_is_none(fs::remove_file(&path))?.is_some() {
+                store.mark_dirty(path.parent().expect("a key has at least one segment"));
+            }
             Ok(())
         })
         .await
