@@ -11,6 +11,7 @@ pub mod kinds;
 pub mod manage;
 pub mod pg;
 pub mod progress;
+pub mod restore;
 pub mod sql;
 pub mod store;
 pub mod toc;

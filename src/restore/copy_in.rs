@@ -1,0 +1,215 @@
+//! Feeds rows from chunks into COPY. Chunks are fetched and unpacked ahead of the socket, a bounded number of them.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt as _};
+
+use super::load::Load;
+use super::report::Trouble;
+use super::worker::{Shared, Tries, Worker};
+use crate::archive::index::{ChunkPiece, CopyFormat};
+use crate::archive::{ChunkRef, Digest};
+use crate::error::{Error, Result};
+use crate::progress::Event;
+
+/// Bytes given to the connection at once.
+const SLICE_BYTES: usize = 512 << 10;
+/// Chunks that are fetched and unpacked while one is being sent.
+const AHEAD: usize = 2;
+
+/// What stands before the tuples of a COPY in binary format: signature, flags, length of the extension (manual, COPY).
+const BINARY_HEADER: &[u8; 19] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+/// What stands behind them.
+const BINARY_TRAILER: &[u8; 2] = b"\xff\xff";
+
+/// The raw bytes of the chunks that were used last and hold rows of several tables.
+#[derive(Debug)]
+pub(super) struct ChunkCache {
+    n_max: usize,
+    chunks: Mutex<VecDeque<(Digest, Bytes)>>,
+}
+
+impl ChunkCache {
+    /// A cache that suits so many workers: each is in one chunk at a time. At most five, 60 MiB at the usual chunk size.
+    pub(super) fn new(n_workers: usize) -> ChunkCache {
+        ChunkCache {
+            n_max: n_workers.clamp(1, 5),
+            chunks: Mutex::default(),
+        }
+    }
+
+    fn get(&self, chunk: &Digest) -> Option<Bytes> {
+        let mut chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = chunks.iter().position(|(digest, _)| digest == chunk)?;
+        let found = chunks.remove(at)?;
+        let bytes = found.1.clone();
+        chunks.push_front(found);
+        Some(bytes)
+    }
+
+    fn put(&self, chunk: Digest, bytes: &Bytes) {
+        let mut chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
+        if chunks.iter().any(|(digest, _)| *digest == chunk) {
+            return;
+        }
+        chunks.truncate(self.n_max - 1);
+        chunks.push_front((chunk, bytes.clone()));
+    }
+}
+
+/// The raw bytes of a piece.
+async fn raw(shared: &Shared, piece: ChunkPiece) -> Result<Bytes> {
+    let chunk: ChunkRef = piece.chunk_ref();
+    let is_shared = piece.n_bytes < piece.chunk_bytes;
+    let cached = shared.cache.get(&chunk.chunk).filter(|_| is_shared);
+    let bytes = match cached {
+        Some(bytes) => bytes,
+        None => {
+            let bytes = shared.chunks.get(&chunk).await?;
+            if is_shared {
+                shared.cache.put(chunk.chunk, &bytes);
+            }
+            bytes
+        }
+    };
+    let range = piece.range().filter(|range| range.end <= bytes.len());
+    range.map(|range| bytes.slice(range)).ok_or_else(|| {
+        Error::corrupt(
+            chunk.key(),
+            format_args!("byte {}", piece.offset),
+            "the piece lies outside its chunk",
+        )
+    })
+}
+
+/// Loads all in one transaction; after an error nothing of them is done. The rows must be as many as the archive has.
+async fn load_together(
+    worker: &mut Worker,
+    shared: &Shared,
+    loads: &[Load],
+) -> Result<(), Trouble> {
+    let object = match loads {
+        [one] => one.object.clone(),
+        [first, ..] => format!("{} and {} more tables", first.object, loads.len() - 1),
+        [] => return Ok(()),
+    };
+    let outcome = match worker.begin(&object, &[]).await {
+        Ok(()) => load_all(worker, shared, loads).await,
+        Err(error) => Err(error.into()),
+    };
+    let outcome = match outcome {
+        Ok(()) => worker.commit(&object).await.map_err(Trouble::from),
+        failed => failed,
+    };
+    if outcome.is_err() {
+        worker.roll_back(&object).await;
+    } else {
+        let n_rows = loads.iter().map(|load| load.n_rows).sum();
+        shared.progress.event(Event::Rows(n_rows));
+    }
+    outcome
+}
+
+async fn load_all(worker: &mut Worker, shared: &Shared, loads: &[Load]) -> Result<(), Trouble> {
+    for load in loads {
+        for statement in load.before.iter().chain(&load.empty_first) {
+            run(worker, load, statement).await?;
+        }
+        let n_rows = copy(worker, shared, load).await.map_err(|error| Trouble {
+            error,
+            statement: Some(load.copy.clone()),
+        })?;
+        if n_rows != load.n_rows {
+            let error = Error::failed(
+                &load.object,
+                format_args!("the server took {n_rows} rows of {}", load.n_rows),
+                "look for triggers or rules that swallow rows",
+            );
+            return Err(error.into());
+        }
+        if let Some(statement) = &load.then {
+            run(worker, load, statement).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn run(worker: &Worker, load: &Load, statement: &str) -> Result<(), Trouble> {
+    let session = worker.session();
+    let outcome = session.batch(&load.object, "statement", statement).await;
+    outcome.map_err(|error| Trouble {
+        error,
+        statement: Some(statement.to_owned()),
+    })
+}
+
+/// One COPY; gives the server's number of rows.
+async fn copy(worker: &Worker, shared: &Shared, load: &Load) -> Result<u64> {
+    let session = worker.session();
+    let mut copy = session.copy_in(&load.object, "COPY IN", &load.copy).await?;
+    if load.format == CopyFormat::Binary {
+        copy.send(Bytes::from_static(BINARY_HEADER)).await?;
+    }
+    let mut pieces = stream::iter(load.pieces.clone())
+        .map(|piece| raw(shared, piece))
+        .buffered(AHEAD);
+    while let Some(bytes) = pieces.next().await {
+        let mut bytes = bytes?;
+        while !bytes.is_empty() {
+            let slice = bytes.split_to(bytes.len().min(SLICE_BYTES));
+            let n_bytes = slice.len() as u64;
+            copy.send(slice).await?;
+            shared.progress.event(Event::Bytes(n_bytes));
+        }
+    }
+    if load.format == CopyFormat::Binary {
+        copy.send(Bytes::from_static(BINARY_TRAILER)).await?;
+    }
+    copy.finish().await
+}
+
+/// Loads all, together if that works, else one by one. One result per load, in order.
+pub(super) async fn load(
+    worker: &mut Worker,
+    shared: &Shared,
+    loads: &[Load],
+) -> Vec<Result<(), Trouble>> {
+    if loads.len() > 1 && load_together(worker, shared, loads).await.is_ok() {
+        return loads.iter().map(|_| Ok(())).collect();
+    }
+    let mut results = Vec::with_capacity(loads.len());
+    for one in loads {
+        results.push(load_alone(worker, shared, one).await);
+    }
+    results
+}
+
+async fn load_alone(worker: &mut Worker, shared: &Shared, load: &Load) -> Result<(), Trouble> {
+    let mut tries = Tries::default();
+    loop {
+        match load_together(worker, shared, std::slice::from_ref(load)).await {
+            Ok(()) => return Ok(()),
+            Err(trouble) => worker.repeat_or(shared, trouble, &mut tries).await?,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_keeps_the_chunks_that_were_used_last() {
+        let cache = ChunkCache::new(2);
+        let chunk = |text: &str| Digest::of(text.as_bytes());
+        for text in ["a", "b"] {
+            cache.put(chunk(text), &Bytes::from_static(b"rows"));
+        }
+        assert!(cache.get(&chunk("a")).is_some());
+        cache.put(chunk("c"), &Bytes::from_static(b"rows"));
+        assert!(cache.get(&chunk("b")).is_none());
+        assert!(cache.get(&chunk("a")).is_some() && cache.get(&chunk("c")).is_some());
+    }
+}

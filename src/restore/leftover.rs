@@ -1,0 +1,80 @@
+//! Planner statistics of what had none when its rows came: materialized views, partitioned tables, and tables whose
+//! expression indexes or extended statistics are collected only after they exist.
+
+use tokio_postgres::types::Type;
+
+use super::report::{Ledger, chain};
+use super::select::{Selection, relation_of};
+use super::worker::{Shared, Worker};
+use crate::error::Result;
+use crate::pg::version::V18;
+use crate::progress::Event;
+use crate::sql::{QualifiedName, sql};
+
+/// Relations of `$1` (schemas) and `$2` (names) that want another look. Materialized views without rows have nothing to count.
+const WANTED: &str = "
+SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind = 'p'
+FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS w(schema, name)
+JOIN pg_catalog.pg_namespace n ON n.nspname = w.schema
+JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.name
+WHERE c.relispopulated AND (c.relkind IN ('m', 'p') OR c.relkind = 'r' AND (
+  EXISTS (SELECT FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid = c.oid)
+  OR EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indexprs IS NOT NULL)))
+ORDER BY c.relkind = 'p', c.oid";
+
+/// Collects the statistics that are left, on all workers at once. What fails is a warning.
+///
+/// Errors: if the target cannot be asked.
+pub(super) async fn analyze(
+    workers: &mut [Worker],
+    shared: &Shared,
+    selection: &Selection,
+    ledger: &mut Ledger,
+) -> Result<()> {
+    let Some(first) = workers.first() else {
+        return Ok(());
+    };
+    let restored = selection.iter().filter(|entry| !ledger.is_bad(entry.id));
+    let (schemas, names): (Vec<&str>, Vec<&str>) = restored.filter_map(relation_of).unzip();
+    let session = first.session();
+    let params: &[(&(dyn tokio_postgres::types::ToSql + Sync), Type)] =
+        &[(&schemas, Type::TEXT_ARRAY), (&names, Type::TEXT_ARRAY)];
+    let rows = session
+        .query("looking for statistics to collect", WANTED, params)
+        .await?;
+    let mut statements: Vec<String> = Vec::new();
+    for row in &rows {
+        let name = QualifiedName::new(row.get::<_, String>(0), row.get::<_, String>(1));
+        // The partitions have theirs; before 18 they are sampled again all the same.
+        let only = row.get::<_, bool>(2) && session.version() >= V18;
+        let statement = sql!["ANALYZE ", if only { "ONLY " } else { "" }, name].text();
+        if !statements.contains(&statement) {
+            statements.push(statement);
+        }
+    }
+    let queue = std::sync::Mutex::new(statements.into_iter());
+    let next = || {
+        queue
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .next()
+    };
+    let runs = workers.iter().map(|worker| async {
+        let mut problems = Vec::new();
+        while let Some(statement) = next() {
+            let outcome = worker
+                .session()
+                .batch("statistics", "ANALYZE", &statement)
+                .await;
+            if let Err(error) = outcome {
+                problems.push(format!("{statement}: {}", chain(&error)));
+            }
+        }
+        problems
+    });
+    for problem in futures::future::join_all(runs).await.into_iter().flatten() {
+        shared.progress.event(Event::Warning(problem.clone()));
+        ledger.warnings.push(problem);
+    }
+    Ok(())
+}

@@ -1,0 +1,329 @@
+//! How tables are cut into loads: one COPY each, alone or several at once, frozen or not. Pure; running them is in `copy_in`.
+
+use std::collections::HashMap;
+
+use super::plan::PlanCx;
+use super::report::{Ledger, object_of};
+use crate::archive::index::{ChunkPiece, CopyFormat, Segment, TableIndex};
+use crate::graph::scheduler::{RelationKey, Task};
+use crate::sql::{Ident, Literal, Sql, sql};
+use crate::toc::{DataOf, Entry, EntryId, LockMode, Stage};
+
+/// The least and the most raw bytes in one transaction of a table that several connections load.
+const GROUP_BYTES: std::ops::RangeInclusive<u64> = 64 << 20..=256 << 20;
+/// Tables up to this size share transactions.
+const SMALL_BYTES: u64 = 1 << 20;
+/// How much one such transaction loads.
+const BUNDLE_TABLES: usize = 100;
+const BUNDLE_BYTES: u64 = 8 << 20;
+/// What a load costs beside its bytes.
+const LOAD_COST: u64 = 64 << 10;
+
+/// One COPY.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Load {
+    pub(super) entry: EntryId,
+    /// Kind and name, for people.
+    pub(super) object: String,
+    /// `TRUNCATE`, where the table is this run's own and gets all its rows at once.
+    pub(super) empty_first: Option<String>,
+    /// `COPY … FROM STDIN …`
+    pub(super) copy: String,
+    /// What runs after the COPY, in its transaction.
+    pub(super) then: Option<String>,
+    /// What runs before it.
+    pub(super) before: Option<String>,
+    pub(super) format: CopyFormat,
+    pub(super) pieces: Vec<ChunkPiece>,
+    pub(super) n_rows: u64,
+    pub(super) n_bytes: u64,
+}
+
+/// Loads of one task.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) loads: Vec<Load>,
+    pub(super) task: Task,
+    /// True if the table's load before this one must be done.
+    pub(super) after_previous: bool,
+}
+
+/// Cuts the tables into tasks, in the order of the entries. Tables without rows have none.
+pub(super) fn plan<'a>(
+    cx: &PlanCx<'_>,
+    tables: impl Iterator<Item = (&'a Entry, &'a TableIndex)>,
+    ledger: &Ledger,
+) -> Vec<Group> {
+    let mut groups = Vec::new();
+    let mut bundle = Bundle::default();
+    let mut roots = Roots::default();
+    for (entry, index) in tables {
+        if index.n_rows == 0 {
+            continue;
+        }
+        let how = How::new(cx, entry, ledger);
+        let parts = parts(cx, index, &how);
+        if parts.len() == 1 && how.may_share && index.n_bytes <= SMALL_BYTES {
+            let load = load(cx, entry, index, &how, parts[0]);
+            bundle.add(load, how.locks(&mut roots, true), &mut groups);
+            continue;
+        }
+        let alone = parts.len() == 1;
+        for (at, part) in parts.into_iter().enumerate() {
+            let mut how = how;
+            how.is_fresh &= alone;
+            let load = load(cx, entry, index, &how, part);
+            let mut task = Task::new(Stage::Data, load.n_bytes + LOAD_COST);
+            task.locks = how.locks(&mut roots, alone);
+            task.serial = cx.one_by_one;
+            groups.push(Group {
+                loads: vec![load],
+                task,
+                after_previous: how.one_loader && at > 0,
+            });
+        }
+    }
+    bundle.close(&mut groups);
+    groups
+}
+
+/// How the rows of an entry may be loaded.
+#[derive(Debug, Clone, Copy)]
+struct How<'a> {
+    data: &'a DataOf,
+    /// The table's own entry, or the rows'.
+    key: EntryId,
+    /// True if this run made the table, so that it may be emptied and its rows frozen.
+    is_fresh: bool,
+    /// True if its parts are loaded in order by one connection at a time.
+    one_loader: bool,
+    /// True if it may share a transaction with others.
+    may_share: bool,
+}
+
+impl<'a> How<'a> {
+    fn new(cx: &PlanCx<'_>, entry: &'a Entry, ledger: &Ledger) -> How<'a> {
+        let data = entry
+            .data
+            .as_ref()
+            .expect("only entries with rows have an index");
+        match data {
+            DataOf::LargeObjects => How {
+                data,
+                key: entry.id,
+                is_fresh: false,
+                one_loader: false,
+                may_share: false,
+            },
+            DataOf::Table {
+                table,
+                keep_order,
+                via_root,
+                ..
+            } => {
+                let of_this_run = |id: &EntryId| {
+                    let is_plain = cx.selection.entry(*id).label == "table";
+                    cx.selection.has(*id) && !ledger.is_bad(*id) && is_plain
+                };
+                How {
+                    data,
+                    key: table.unwrap_or(entry.id),
+                    is_fresh: table.as_ref().is_some_and(of_this_run) && via_root.is_none(),
+                    one_loader: *keep_order || via_root.is_some(),
+                    may_share: !cx.one_by_one && via_root.is_none() && !needs_rows(cx, entry),
+                }
+            }
+        }
+    }
+
+    fn locks(&self, roots: &mut Roots, alone: bool) -> Vec<(RelationKey, LockMode)> {
+        let mode = if self.is_fresh && alone {
+            LockMode::AccessExclusive
+        } else {
+            LockMode::RowExclusive
+        };
+        let mut locks = vec![(RelationKey(self.key.0), mode)];
+        if let DataOf::Table {
+            via_root: Some(root),
+            ..
+        } = self.data
+        {
+            // Conflicts with itself: one loader per root.
+            locks.push((roots.key(root), LockMode::ShareUpdateExclusive));
+        }
+        locks
+    }
+}
+
+/// True if rows must wait for other rows, which tables of one transaction cannot do.
+fn needs_rows(cx: &PlanCx<'_>, entry: &Entry) -> bool {
+    let needs = cx.selection.needs(entry.id);
+    needs
+        .into_iter()
+        .any(|need| cx.selection.entry(need).stage == Stage::Data)
+}
+
+/// Keys for partitioned tables that are known by name only.
+#[derive(Debug, Default)]
+struct Roots(HashMap<Sql, u32>);
+
+impl Roots {
+    fn key(&mut self, root: &Sql) -> RelationKey {
+        let next = u32::try_from(self.0.len()).expect("fewer roots than 2^32");
+        // Counted from the end, where no entry's number is.
+        RelationKey(u32::MAX - *self.0.entry(root.clone()).or_insert(next))
+    }
+}
+
+/// Small tables that will share a transaction. They stay in TOC order, which is the order in which they share chunks.
+#[derive(Debug, Default)]
+struct Bundle {
+    loads: Vec<Load>,
+    locks: Vec<(RelationKey, LockMode)>,
+    n_bytes: u64,
+}
+
+impl Bundle {
+    fn add(&mut self, load: Load, locks: Vec<(RelationKey, LockMode)>, groups: &mut Vec<Group>) {
+        let is_full =
+            self.loads.len() >= BUNDLE_TABLES || self.n_bytes + load.n_bytes > BUNDLE_BYTES;
+        if is_full {
+            self.close(groups);
+        }
+        self.n_bytes += load.n_bytes;
+        self.loads.push(load);
+        self.locks.extend(locks);
+    }
+
+    fn close(&mut self, groups: &mut Vec<Group>) {
+        let bundle = std::mem::take(self);
+        if bundle.loads.is_empty() {
+            return;
+        }
+        let n_loads = bundle.loads.len() as u64;
+        let mut task = Task::new(Stage::Data, bundle.n_bytes + n_loads * LOAD_COST);
+        task.locks = bundle.locks;
+        groups.push(Group {
+            loads: bundle.loads,
+            task,
+            after_previous: false,
+        });
+    }
+}
+
+/// Runs of segments that go into one COPY each.
+fn parts<'a>(cx: &PlanCx<'_>, index: &'a TableIndex, how: &How<'_>) -> Vec<&'a [Segment]> {
+    let all = index.segments.as_slice();
+    let n_workers = cx.options.n_workers() as u64;
+    let share = index.n_bytes / (n_workers * 4);
+    let goal = share.clamp(*GROUP_BYTES.start(), *GROUP_BYTES.end());
+    let is_small = index.n_bytes < 2 * goal;
+    // In one go the rows of a fresh table are frozen, and not logged where wal_level is minimal; that is worth more
+    // than a second connection unless the table is large.
+    if all.len() <= 1 || is_small && !matches!(how.data, DataOf::LargeObjects) {
+        return vec![all];
+    }
+    let mut parts = Vec::new();
+    let (mut start, mut n_bytes) = (0, 0);
+    for (at, segment) in all.iter().enumerate() {
+        n_bytes += bytes_of(segment);
+        if n_bytes >= goal {
+            parts.push(&all[start..=at]);
+            (start, n_bytes) = (at + 1, 0);
+        }
+    }
+    if start < all.len() {
+        parts.push(&all[start..]);
+    }
+    parts
+}
+
+fn bytes_of(segment: &Segment) -> u64 {
+    segment.pieces.iter().map(|piece| piece.n_bytes).sum()
+}
+
+fn load(
+    cx: &PlanCx<'_>,
+    entry: &Entry,
+    index: &TableIndex,
+    how: &How<'_>,
+    part: &[Segment],
+) -> Load {
+    let pieces: Vec<ChunkPiece> = part
+        .iter()
+        .flat_map(|segment| segment.pieces.clone())
+        .collect();
+    let statements = match how.data {
+        DataOf::LargeObjects => large_objects(),
+        DataOf::Table {
+            target, via_root, ..
+        } => {
+            let target = via_root.as_ref().unwrap_or(target);
+            table(target, index, how, cx.encoding)
+        }
+    };
+    Load {
+        entry: entry.id,
+        object: object_of(entry),
+        before: statements.before,
+        empty_first: statements.empty_first,
+        copy: statements.copy,
+        then: statements.then,
+        format: index.format,
+        n_rows: part.iter().map(|segment| segment.n_rows).sum(),
+        n_bytes: pieces.iter().map(|piece| piece.n_bytes).sum(),
+        pieces,
+    }
+}
+
+#[derive(Default)]
+struct Statements {
+    before: Option<String>,
+    empty_first: Option<String>,
+    copy: String,
+    then: Option<String>,
+}
+
+fn table(target: &Sql, index: &TableIndex, how: &How<'_>, encoding: &str) -> Statements {
+    let columns: Vec<Ident> = index.columns.iter().map(Ident::new).collect();
+    let columns = (!columns.is_empty()).then(|| sql![" (", Sql::list(&columns), ")"]);
+    let format = match index.format {
+        CopyFormat::Text => "text",
+        CopyFormat::Binary => "binary",
+    };
+    let freeze = how.is_fresh.then_some(sql![", FREEZE"]);
+    let copy = sql![
+        "COPY ",
+        target,
+        columns,
+        " FROM STDIN (FORMAT ",
+        format,
+        ", ENCODING ",
+        Literal(encoding),
+        freeze,
+        ")"
+    ];
+    Statements {
+        empty_first: how
+            .is_fresh
+            .then(|| sql!["TRUNCATE TABLE ONLY ", target].text()),
+        copy: copy.text(),
+        ..Statements::default()
+    }
+}
+
+/// Pages arrive as rows of (object, offset, data) and are written by the server, so that they too are one COPY.
+fn large_objects() -> Statements {
+    let pages = "pg_temp.pgark_pages";
+    Statements {
+        before: Some(
+            "CREATE TEMPORARY TABLE pgark_pages (loid pg_catalog.oid, at pg_catalog.int8, data pg_catalog.bytea) ON COMMIT DROP"
+                .to_owned(),
+        ),
+        copy: format!("COPY {pages} FROM STDIN"),
+        then: Some(format!(
+            "SELECT pg_catalog.count(*) FROM (SELECT pg_catalog.lo_put(loid, at, data) FROM {pages} OFFSET 0) AS written"
+        )),
+        ..Statements::default()
+    }
+}

@@ -1,0 +1,268 @@
+//! What became of a restore: counts, and every object that failed, was skipped, or lost something, with the reason.
+//! Plain data; printing it belongs to `cli`.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::toc::{Entry, EntryId};
+
+/// An object that could not be restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// Kind and name: `index sales.orders orders_day`.
+    pub object: String,
+    /// What was being done: `COPY IN`, `statement`.
+    pub step: String,
+    /// The server's message, or what else happened.
+    pub message: String,
+    /// The SQLSTATE of a server's error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sqlstate: Option<String>,
+    /// The server's detail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// The server's or our advice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Where the server was: a function, a line of COPY.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// The beginning of the statement.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statement: Option<String>,
+}
+
+/// An object that was not tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Skip {
+    /// Kind and name.
+    pub object: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Something that the target's version cannot have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Loss {
+    /// Kind and name.
+    pub object: String,
+    /// What is lost.
+    pub what: String,
+}
+
+/// A table whose restored rows are not the archive's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Kind and name.
+    pub object: String,
+    /// The archive's rows: fingerprint and count.
+    pub archived: String,
+    /// The target's.
+    pub restored: String,
+}
+
+/// What the comparison of content found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Checked {
+    /// Tables compared.
+    pub n_tables: u64,
+    /// Tables that differ.
+    pub different: Vec<Difference>,
+    /// Tables that could not be compared, and why.
+    pub not_compared: Vec<Skip>,
+}
+
+/// How long a part of the restore took.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Phase {
+    /// The part.
+    pub name: &'static str,
+    /// Wall time in seconds.
+    pub seconds: f64,
+}
+
+/// What became of a restore.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct RestoreReport {
+    /// The archive.
+    pub archive: String,
+    /// The database that was restored to.
+    pub database: String,
+    /// Entries that were restored.
+    pub n_entries: u64,
+    /// Tables whose rows are in, empty ones included.
+    pub n_tables: u64,
+    /// Rows that the server took.
+    pub n_rows: u64,
+    /// Their raw bytes.
+    pub raw_bytes: u64,
+    /// What failed.
+    pub failed: Vec<Failure>,
+    /// What was not tried because something that it needs failed.
+    pub skipped: Vec<Skip>,
+    /// What the target's version cannot have.
+    pub lost: Vec<Loss>,
+    /// What the user should know although the work went on.
+    pub warnings: Vec<String>,
+    /// How long each part took, in order.
+    pub phases: Vec<Phase>,
+    /// The comparison of content, if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checked: Option<Checked>,
+}
+
+impl RestoreReport {
+    /// True if nothing failed, was skipped, or differs.
+    pub fn is_complete(&self) -> bool {
+        let same = self.checked.as_ref().is_none_or(|c| c.different.is_empty());
+        self.failed.is_empty() && self.skipped.is_empty() && same
+    }
+}
+
+/// A failed piece of work: the error, and the statement if one is to blame.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    pub(super) error: Error,
+    pub(super) statement: Option<String>,
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Trouble {
+        Trouble {
+            error,
+            statement: None,
+        }
+    }
+}
+
+/// An entry as people know it.
+pub(super) fn object_of(entry: &Entry) -> String {
+    format!("{} {}", entry.label, entry.name)
+}
+
+/// The longest part of a statement that a report shows, in characters.
+const STATEMENT_CHARS: usize = 400;
+
+impl Failure {
+    fn new(object: String, trouble: &Trouble) -> Failure {
+        let mut failure = Failure {
+            object,
+            step: String::new(),
+            message: chain(&trouble.error),
+            sqlstate: None,
+            detail: None,
+            hint: trouble.error.remedy().map(str::to_owned),
+            context: None,
+            statement: trouble.statement.as_deref().map(beginning),
+        };
+        if let Error::Sql { step, source, .. } = &trouble.error {
+            failure.step.clone_from(step);
+            if let Some(server) = source.as_db_error() {
+                server.message().clone_into(&mut failure.message);
+                failure.sqlstate = Some(server.code().code().to_owned());
+                failure.detail = server.detail().map(str::to_owned);
+                failure.hint = server.hint().map(str::to_owned);
+                failure.context = server.where_().map(str::to_owned);
+            }
+        }
+        failure
+    }
+}
+
+fn beginning(statement: &str) -> String {
+    let mut text: String = statement.chars().take(STATEMENT_CHARS).collect();
+    if text.len() < statement.len() {
+        text.push('…');
+    }
+    text
+}
+
+/// An error with its causes.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// Keeps score while the work goes on.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    /// Entries that failed or were skipped.
+    bad: BTreeMap<EntryId, String>,
+    pub(super) failed: Vec<Failure>,
+    pub(super) skipped: Vec<Skip>,
+    pub(super) warnings: Vec<String>,
+    pub(super) n_rows: u64,
+    pub(super) raw_bytes: u64,
+}
+
+impl Ledger {
+    /// True if the entry failed or was skipped.
+    pub(super) fn is_bad(&self, id: EntryId) -> bool {
+        self.bad.contains_key(&id)
+    }
+
+    /// How many of the entries failed or were skipped.
+    pub(super) fn n_bad(&self) -> usize {
+        self.bad.len()
+    }
+
+    /// Notes a failure; the first of an entry with several tasks counts.
+    pub(super) fn fail(&mut self, entry: &Entry, trouble: &Trouble) {
+        let object = object_of(entry);
+        if self.bad.insert(entry.id, object.clone()).is_none() {
+            self.failed.push(Failure::new(object, trouble));
+        }
+    }
+
+    /// Notes that `entry` was not tried because `cause` failed or was skipped.
+    pub(super) fn skip(&mut self, entry: &Entry, cause: EntryId) {
+        let reason = match self.bad.get(&cause) {
+            Some(object) => format!("needs {object}, which is not there"),
+            None => "needs something that is not there".to_owned(),
+        };
+        self.skip_because(entry, reason);
+    }
+
+    /// Notes that `entry` was not tried.
+    pub(super) fn skip_because(&mut self, entry: &Entry, reason: String) {
+        let object = object_of(entry);
+        if self.bad.insert(entry.id, object.clone()).is_none() {
+            self.skipped.push(Skip { object, reason });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_statements_are_cut_between_characters() {
+        let text = "ä".repeat(STATEMENT_CHARS + 1);
+        let cut = beginning(&text);
+        assert_eq!(cut.chars().count(), STATEMENT_CHARS + 1);
+        assert!(cut.ends_with('…'));
+        assert_eq!(beginning("SELECT 1"), "SELECT 1");
+    }
+
+    #[test]
+    fn a_restore_is_complete_only_if_nothing_is_missing_or_differs() {
+        let mut report = RestoreReport::default();
+        assert!(report.is_complete());
+        report.checked = Some(Checked::default());
+        assert!(report.is_complete());
+        report.skipped.push(Skip {
+            object: "a".into(),
+            reason: "b".into(),
+        });
+        assert!(!report.is_complete());
+    }
+}

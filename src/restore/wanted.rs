@@ -1,0 +1,197 @@
+//! What the chosen entries ask of the target: roles, tablespaces, extensions, names that must be free or there. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::options::RestoreOptions;
+use super::report::object_of;
+use super::select::{Selection, relation_of};
+use crate::pg::ServerVersion;
+use crate::sql::{Grantee, Sql};
+use crate::toc::{DataOf, Entry, Form, Part, Stage};
+
+/// Why a role is needed: as an owner, or in some other place; with one object as an example and their number.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct RoleUse {
+    /// Objects that it owns.
+    pub(super) owns: Uses,
+    /// Grants that name it.
+    pub(super) grants: Uses,
+    /// Definitions that name it.
+    pub(super) defines: Uses,
+}
+
+/// Objects: how many, and the first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Uses {
+    pub(super) n: usize,
+    pub(super) first: String,
+}
+
+impl Uses {
+    fn add(&mut self, entry: &Entry) {
+        if self.n == 0 {
+            self.first = object_of(entry);
+        }
+        self.n += 1;
+    }
+}
+
+/// A name in a schema.
+pub(super) type Name = (String, String);
+
+/// What the chosen entries ask of the target.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    /// True if the target must be empty.
+    pub(super) is_whole: bool,
+    pub(super) roles: BTreeMap<String, RoleUse>,
+    pub(super) tablespaces: BTreeMap<String, Uses>,
+    pub(super) access_methods: BTreeMap<String, Uses>,
+    pub(super) extensions: BTreeSet<String>,
+    /// Schemas that chosen objects are in and that are not among them.
+    pub(super) schemas_there: BTreeMap<String, Uses>,
+    /// Schemas that are created.
+    pub(super) schemas_new: BTreeSet<String>,
+    /// Relations, types and functions that are created.
+    pub(super) names_new: BTreeMap<Name, String>,
+    /// Tables that must exist because only their rows are restored: SQL name, and the object for people.
+    pub(super) tables_there: BTreeMap<String, String>,
+    /// Objects of which no form serves the target.
+    pub(super) unserved: Vec<String>,
+    /// Grants made by others than the owner, which only a superuser can repeat.
+    pub(super) foreign_grants: Uses,
+    /// Definitions that say `SET SESSION AUTHORIZATION`.
+    pub(super) n_large_objects: usize,
+}
+
+impl Wanted {
+    /// Looks through the chosen entries, with the forms that serve `version`.
+    pub(super) fn new(
+        selection: &Selection,
+        options: &RestoreOptions,
+        version: ServerVersion,
+    ) -> Wanted {
+        let mut wanted = Wanted {
+            is_whole: selection.is_whole,
+            ..Wanted::default()
+        };
+        for entry in selection.iter() {
+            wanted.definition(entry, version);
+            wanted.roles_of_parts(entry, options);
+            wanted.place(entry, options);
+            wanted.names(entry, selection, options);
+        }
+        wanted
+    }
+
+    fn definition(&mut self, entry: &Entry, version: ServerVersion) {
+        match form_for(entry, version) {
+            Some(form) => {
+                let statements = form.steps.iter().flat_map(|step| &step.sql);
+                for role in statements.flat_map(Sql::roles) {
+                    self.role(role).defines.add(entry);
+                }
+            }
+            None if entry.forms.is_empty() => {}
+            None => self.unserved.push(object_of(entry)),
+        }
+        if entry.label == "extension" && !entry.forms.is_empty() {
+            self.extensions.insert(entry.name.name.clone());
+        }
+    }
+
+    fn role(&mut self, name: &str) -> &mut RoleUse {
+        self.roles.entry(name.to_owned()).or_default()
+    }
+
+    fn roles_of_parts(&mut self, entry: &Entry, options: &RestoreOptions) {
+        if let Some(owner) = entry.owner.as_ref().filter(|_| !options.no_owner) {
+            self.role(&owner.role.0).owns.add(entry);
+        }
+        let after = entry.after.iter();
+        let kept = after.filter(|(part, _)| !(options.no_comments && *part == Part::Comment));
+        for role in kept.flat_map(|(_, statement)| statement.roles()) {
+            self.role(role).defines.add(entry);
+        }
+        if options.no_privileges {
+            return;
+        }
+        for grant in &entry.grants {
+            if let Grantee::Role(role) = &grant.grantee {
+                self.role(&role.0).grants.add(entry);
+            }
+            for role in grant.prefix.roles().chain(grant.target.roles()) {
+                self.role(role).grants.add(entry);
+            }
+            if let Some(role) = &grant.grantor {
+                self.role(&role.0).grants.add(entry);
+                self.foreign_grants.add(entry);
+            }
+        }
+    }
+
+    fn place(&mut self, entry: &Entry, options: &RestoreOptions) {
+        let tablespace = entry.tablespace.as_ref();
+        if let Some(name) = tablespace.filter(|name| !name.is_empty() && !options.no_tablespaces) {
+            self.tablespaces.entry(name.clone()).or_default().add(entry);
+        }
+        if let Some(name) = &entry.access_method {
+            self.access_methods
+                .entry(name.clone())
+                .or_default()
+                .add(entry);
+        }
+    }
+
+    fn names(&mut self, entry: &Entry, selection: &Selection, options: &RestoreOptions) {
+        if let Some(DataOf::Table { target, table, .. }) = &entry.data
+            && table.is_none_or(|table| !selection.has(table))
+            && (options.data_only || !selection.is_whole)
+        {
+            self.tables_there.insert(target.text(), object_of(entry));
+        }
+        if matches!(entry.data, Some(DataOf::LargeObjects)) {
+            self.n_large_objects += 1;
+        }
+        if options.data_only || entry.forms.is_empty() || entry.stage != Stage::PreData {
+            return;
+        }
+        if entry.label == "schema" {
+            self.schemas_new.insert(entry.name.name.clone());
+        }
+        let Some(schema) = &entry.name.schema else {
+            return;
+        };
+        self.schemas_there
+            .entry(schema.clone())
+            .or_default()
+            .add(entry);
+        if relation_of(entry).is_none_or(|(_, name)| name == entry.name.name)
+            && entry.label.split(' ').next_back().is_some_and(is_created)
+        {
+            self.names_new
+                .insert((schema.clone(), entry.name.name.clone()), object_of(entry));
+        }
+    }
+}
+
+/// Last words of labels of objects whose names a target can be searched for.
+fn is_created(word: &str) -> bool {
+    matches!(
+        word,
+        "table"
+            | "view"
+            | "sequence"
+            | "type"
+            | "domain"
+            | "function"
+            | "procedure"
+            | "aggregate"
+            | "stub"
+    )
+}
+
+/// The first form that serves the version.
+pub(super) fn form_for(entry: &Entry, version: ServerVersion) -> Option<&Form> {
+    entry.forms.iter().find(|form| form.serves(version))
+}
