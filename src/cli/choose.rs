@@ -1,7 +1,9 @@
 //! Which archive: a name, the unique beginning of one, `latest`, or nothing at all.
 
-use crate::archive::manifest::Scope;
-use crate::archive::{Archive, GroupFilter, Repository};
+use std::collections::BTreeSet;
+
+use crate::archive::manifest::{Group, Scope};
+use crate::archive::{Archive, ArchiveName, GroupFilter, Listed, Repository};
 use crate::error::{Error, Result};
 use crate::toc::printable;
 
@@ -51,4 +53,23 @@ async fn newest(repository: &Repository, filter: &GroupFilter) -> Result<Archive
         what: format!("no {what} in {}; there are:\n{}", repository.location(), there.join("\n")),
         remedy: "name an archive (`pgark list` shows them), or say --from-database".to_owned(),
     })
+}
+
+/// The name of the newest archive whatever its state, if all belong to one group.
+pub(crate) fn newest_name(listed: &[Listed], location: &str) -> Result<ArchiveName> {
+    let groups: BTreeSet<&Group> = listed.iter().filter_map(|one| one.group.as_ref()).collect();
+    if groups.len() > 1 {
+        let groups: Vec<String> = groups.iter().map(|group| format!("  {group}")).collect();
+        return Err(Error::Usage(format!(
+            "{location} has archives of several groups; name an archive, or say --all:\n{}",
+            groups.join("\n")
+        )));
+    }
+    match listed.last() {
+        Some(newest) => Ok(newest.name.clone()),
+        None => Err(Error::NotFound {
+            what: format!("no archives in {location}"),
+            remedy: "`pgark dump -d DATABASE` makes one".to_owned(),
+        }),
+    }
 }
