@@ -1,31 +1,28 @@
-//! A repository: finds archives, reads them, and commits new ones. Sweeping and verifying belong to `manage`.
+//! A repository: opens it, and reads archives. `listing` finds archives, `commit` makes and removes them; sweeping and verifying belong to `manage`.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod commit;
+mod listing;
+
 use std::sync::Arc;
 
-use bytes::Bytes;
-use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use jiff::Timestamp;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::chunker::ChunkSettings;
-use super::chunks::{ChunkStore, trash_key};
+use super::chunks::ChunkStore;
 use super::cpu::CpuPool;
 use super::digest::Digest;
 use super::index::TableIndex;
 use super::jsonl::JsonlReader;
-use super::manifest::{Group, Manifest, Scope};
+use super::manifest::Manifest;
 use super::marker::Marker;
 use super::name::ArchiveName;
-use super::records::{Announced, RecordKey, Removed, Verified};
+use super::records::RecordKey;
 use super::sealed;
 use crate::error::{Error, Result};
-use crate::store::{Key, Put, Store};
+use crate::store::{Key, Store};
 use crate::toc::Entry;
 
-/// Small documents that are read at once while listing.
-const READS_AT_ONCE: usize = 16;
+pub use listing::{GroupFilter, Listed};
 
 /// A store laid out to hold archives. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -39,49 +36,6 @@ struct Inner {
     marker: Marker,
     marker_problem: Option<Error>,
     cpu: CpuPool,
-}
-
-/// What a listing knows of one archive.
-#[derive(Debug, Clone)]
-pub struct Listed {
-    /// Its name.
-    pub name: ArchiveName,
-    /// Its manifest; the text says what is wrong with it where it cannot be read.
-    pub manifest: Result<Arc<Manifest>, Arc<Error>>,
-    /// The seal of the manifest, where that could be read.
-    pub seal: Option<Digest>,
-    /// When the archive was made; from its announcement where the manifest is damaged.
-    pub created: Option<Timestamp>,
-    /// The archives it belongs with; from its announcement where the manifest is damaged.
-    pub group: Option<Group>,
-    /// Its newest verification.
-    pub verified: Option<Verified>,
-}
-
-/// Chooses groups; what is `None` fits all.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct GroupFilter {
-    /// The source cluster.
-    pub system_identifier: Option<String>,
-    /// The source database.
-    pub database: Option<String>,
-    /// The job; `Some(None)` for dumps by hand.
-    pub job: Option<Option<String>>,
-    /// Whole databases or chosen objects.
-    pub scope: Option<Scope>,
-}
-
-impl GroupFilter {
-    /// True if `group` is chosen.
-    pub fn fits(&self, group: &Group) -> bool {
-        fn agrees<T: PartialEq>(wanted: Option<&T>, is: &T) -> bool {
-            wanted.is_none_or(|wanted| wanted == is)
-        }
-        agrees(self.system_identifier.as_ref(), &group.system_identifier)
-            && agrees(self.database.as_ref(), &group.database)
-            && agrees(self.job.as_ref(), &group.job)
-            && agrees(self.scope.as_ref(), &group.scope)
-    }
 }
 
 impl Repository {
@@ -182,83 +136,6 @@ impl Repository {
         ChunkStore::new(Arc::clone(&self.inner.store), self.inner.cpu.clone(), level)
     }
 
-    /// All archives, oldest first. Damaged manifests are listed as damaged; where they have no announcement they come last.
-    pub async fn archives(&self) -> Result<Vec<Listed>> {
-        let stamps = self.newest_stamps().await?;
-        let keys = self.store().list("archives").await?;
-        let names = keys.iter().filter_map(|stored| archive_of(&stored.key));
-        let mut listed: Vec<Listed> = stream::iter(names)
-            .map(|name| self.look_at(name, &stamps))
-            .buffer_unordered(READS_AT_ONCE)
-            .try_filter_map(|listed| async { Ok(listed) })
-            .try_collect()
-            .await?;
-        listed.sort_by_key(|listed| {
-            let unknown = listed.created.is_none();
-            (unknown, listed.created, listed.name.clone())
-        });
-        Ok(listed)
-    }
-
-    /// The groups that have archives.
-    pub async fn groups(&self) -> Result<BTreeSet<Group>> {
-        let archives = self.archives().await?;
-        Ok(archives.into_iter().filter_map(|one| one.group).collect())
-    }
-
-    /// The archive called `name`, or the only one whose name begins so.
-    pub async fn find(&self, name: &str) -> Result<ArchiveName> {
-        let keys = self.store().list("archives").await?;
-        let names: Vec<ArchiveName> = keys
-            .iter()
-            .filter_map(|stored| archive_of(&stored.key))
-            .filter(|found| found.as_str().starts_with(name))
-            .collect();
-        if let Some(exact) = names.iter().find(|found| found.as_str() == name) {
-            return Ok(exact.clone());
-        }
-        match names.as_slice() {
-            [one] => Ok(one.clone()),
-            [] => Err(Error::NotFound {
-                what: format!("no archive {name:?} in {}", self.location()),
-                remedy: "`pgark list` shows the archives".to_owned(),
-            }),
-            several => Err(Error::Usage(format!(
-                "{name:?} is the beginning of {} archives: {}",
-                several.len(),
-                first_few(several)
-            ))),
-        }
-    }
-
-    /// The newest archive of the one group that `filter` chooses. Where it chooses several, they are named in the error.
-    pub async fn latest(&self, filter: &GroupFilter) -> Result<Archive> {
-        let mut newest: BTreeMap<Group, Listed> = BTreeMap::new();
-        for listed in self.archives().await? {
-            // Oldest first, so the newest of each group stays.
-            if let Some(group) = listed.group.clone().filter(|group| filter.fits(group)) {
-                newest.insert(group, listed);
-            }
-        }
-        if newest.len() > 1 {
-            let groups: Vec<&Group> = newest.keys().collect();
-            return Err(Error::Usage(format!(
-                "{} has archives of {} databases or jobs, and \"latest\" does not say of which: {}",
-                self.location(),
-                groups.len(),
-                first_few(&groups)
-            )));
-        }
-        let Some((_, listed)) = newest.pop_first() else {
-            return Err(Error::NotFound {
-                what: format!("no such archive in {}", self.location()),
-                remedy: "`pgark list` shows the archives".to_owned(),
-            });
-        };
-        // Never silently an older one: `read` gives the error that says what is wrong with the newest.
-        self.read(&listed.name).await
-    }
-
     /// Reads the archive's manifest.
     pub async fn read(&self, name: &ArchiveName) -> Result<Archive> {
         let key = manifest_key(name);
@@ -278,95 +155,6 @@ impl Repository {
         })
     }
 
-    /// A name that no archive has and none had: `wanted`, or `wanted` with a number.
-    pub async fn free_name(&self, wanted: &ArchiveName) -> Result<ArchiveName> {
-        let mut name = wanted.clone();
-        let mut n = 1;
-        while self.is_taken(&name).await? {
-            n += 1;
-            name = wanted.with_suffix(n);
-        }
-        Ok(name)
-    }
-
-    async fn is_taken(&self, name: &ArchiveName) -> Result<bool> {
-        let announced = RecordKey::Announced(name.clone()).key();
-        let store = self.store();
-        Ok(store.head(&manifest_key(name)).await?.is_some()
-            || store.head(&announced).await?.is_some())
-    }
-
-    /// Makes the archive: from here on it is there. Every chunk that `manifest` names must have been put.
-    ///
-    /// The order is: everything put so far durable; the announcement; the manifest; both durable. If this fails, there is no archive,
-    /// or a whole one (when only the store's answer was lost).
-    pub async fn commit(&self, manifest: &Manifest) -> Result<Archive> {
-        let (bytes, seal) = manifest.seal();
-        let store = self.store();
-        store.flush().await?;
-        let announced = Announced {
-            name: manifest.name.clone(),
-            manifest: seal,
-            created: manifest.created,
-            group: manifest.group.clone(),
-        };
-        let announcement = RecordKey::Announced(manifest.name.clone()).key();
-        self.put_own(&announcement, &announced, &manifest.name)
-            .await?;
-        store.flush().await?;
-        let key = manifest_key(&manifest.name);
-        if let Err(error) = self.put_same(&key, bytes, &manifest.name).await {
-            self.withdraw(manifest, seal, &error).await;
-            return Err(error);
-        }
-        store.flush().await?;
-        Ok(Archive {
-            repository: self.clone(),
-            manifest: Arc::new(manifest.clone()),
-            seal,
-        })
-    }
-
-    /// Removes an archive: a record says so first, then the manifest goes to the trash. Chunks stay until a prune sweeps them.
-    /// Also takes note of an archive that was announced and is gone.
-    pub async fn remove(&self, name: &ArchiveName, why: &str) -> Result<()> {
-        let store = self.store();
-        let key = manifest_key(name);
-        let bytes = store.get(&key).await?;
-        let announced = store
-            .head(&RecordKey::Announced(name.clone()).key())
-            .await?;
-        if bytes.is_none() && announced.is_none() {
-            return Err(Error::NotFound {
-                what: format!("no archive {name} in {}", self.location()),
-                remedy: "`pgark list` shows the archives".to_owned(),
-            });
-        }
-        let sealed = bytes.as_deref().and_then(|bytes| sealed::open(bytes).ok());
-        let removed = Removed {
-            name: name.clone(),
-            manifest: sealed.map(|sealed| sealed.seal),
-            why: why.to_owned(),
-            at: Timestamp::now(),
-        };
-        // An earlier removal that broke off has written the same already.
-        let record = RecordKey::Removed(name.clone()).key();
-        store.put_new(&record, sealed::seal(&removed).0).await?;
-        if let Some(bytes) = bytes {
-            store.put_new(&trash_key(&key), bytes).await?;
-            store.flush().await?;
-            store.delete(&key).await?;
-        }
-        store.flush().await
-    }
-
-    /// Writes down that an archive was verified and found whole.
-    pub async fn stamp(&self, verified: &Verified) -> Result<()> {
-        let key = RecordKey::Verified(verified.name.clone(), verified.at).key();
-        self.store().put_new(&key, sealed::seal(verified).0).await?;
-        self.store().flush().await
-    }
-
     /// Reads the record at `key`; `None` if there is none.
     pub(crate) async fn record<T: DeserializeOwned>(&self, key: &RecordKey) -> Result<Option<T>> {
         let key = key.key();
@@ -375,105 +163,6 @@ impl Repository {
         };
         let (record, _) = sealed::read(&bytes, "record", key.as_str())?;
         Ok(Some(record))
-    }
-
-    /// Puts a record that must be this archive's own.
-    async fn put_own(&self, key: &Key, record: &impl Serialize, name: &ArchiveName) -> Result<()> {
-        let (bytes, _) = sealed::seal(record);
-        self.put_same(key, bytes, name).await
-    }
-
-    /// Puts `bytes`; done as well if exactly they are there, so that a lost answer does no harm.
-    async fn put_same(&self, key: &Key, bytes: Bytes, name: &ArchiveName) -> Result<()> {
-        let store = self.store();
-        let put = store.put_new(key, bytes.clone()).await;
-        if matches!(put, Ok(Put::Stored)) {
-            return Ok(());
-        }
-        match (put, store.get(key).await) {
-            (_, Ok(Some(there))) if there == bytes => Ok(()),
-            (Err(error), _) | (Ok(_), Err(error)) => Err(error),
-            (Ok(_), Ok(_)) => Err(Error::Usage(format!(
-                "the name {name} is taken in {}: choose another with --name",
-                self.location()
-            ))),
-        }
-    }
-
-    /// After a failed commit: says that the announced archive never came to be. If that fails too, `verify` will ask about it.
-    async fn withdraw(&self, manifest: &Manifest, seal: Digest, error: &Error) {
-        let store = self.store();
-        let key = manifest_key(&manifest.name);
-        // A store that cannot say whether the manifest is there may still have it.
-        if !matches!(store.head(&key).await, Ok(None)) {
-            return;
-        }
-        let removed = Removed {
-            name: manifest.name.clone(),
-            manifest: Some(seal),
-            why: format!("never written: {error}"),
-            at: Timestamp::now(),
-        };
-        let record = RecordKey::Removed(manifest.name.clone()).key();
-        let _ = store.put_new(&record, sealed::seal(&removed).0).await;
-    }
-
-    /// `None` if the manifest has gone since it was listed.
-    async fn look_at(
-        &self,
-        name: ArchiveName,
-        stamps: &BTreeMap<ArchiveName, RecordKey>,
-    ) -> Result<Option<Listed>> {
-        let (error, seal) = match self.read(&name).await {
-            Ok(archive) => return Ok(Some(self.listed(archive, stamps).await)),
-            Err(Error::NotFound { .. }) => return Ok(None),
-            Err(error @ (Error::Corrupt { .. } | Error::Feature { .. })) => (error, None),
-            Err(error) => return Err(error),
-        };
-        let announced = self
-            .record::<Announced>(&RecordKey::Announced(name.clone()))
-            .await
-            .ok()
-            .flatten()
-            .filter(|announced| announced.name == name);
-        Ok(Some(Listed {
-            name,
-            manifest: Err(Arc::new(error)),
-            seal,
-            created: announced.as_ref().map(|announced| announced.created),
-            group: announced.map(|announced| announced.group),
-            verified: None,
-        }))
-    }
-
-    async fn listed(&self, archive: Archive, stamps: &BTreeMap<ArchiveName, RecordKey>) -> Listed {
-        let manifest = archive.manifest;
-        let verified = match stamps.get(&manifest.name) {
-            // A damaged stamp proves nothing; `verify` names it.
-            Some(key) => self.record::<Verified>(key).await.ok().flatten(),
-            None => None,
-        };
-        Listed {
-            name: manifest.name.clone(),
-            seal: Some(archive.seal),
-            created: Some(manifest.created),
-            group: Some(manifest.group.clone()),
-            verified: verified.filter(|verified| verified.manifest == archive.seal),
-            manifest: Ok(manifest),
-        }
-    }
-
-    async fn newest_stamps(&self) -> Result<BTreeMap<ArchiveName, RecordKey>> {
-        let mut newest = BTreeMap::new();
-        // Keys sort by time, so the newest comes last.
-        for stored in self.store().list(RecordKey::FOLDER).await? {
-            if let Some(key @ RecordKey::Verified(..)) = RecordKey::parse(&stored.key)
-                && let RecordKey::Verified(name, _) = &key
-            {
-                newest.insert(name.clone(), key);
-            }
-        }
-        Ok(newest)
     }
 }
 
@@ -493,15 +182,6 @@ fn no_repository(location: &str) -> Error {
         what: format!("{location} is no repository: it has no pgark.json"),
         remedy: "give the repository with --repo; a dump makes a new one".to_owned(),
     }
-}
-
-fn first_few(items: &[impl std::fmt::Display]) -> String {
-    const SHOWN: usize = 10;
-    let mut text: Vec<String> = items.iter().take(SHOWN).map(ToString::to_string).collect();
-    if items.len() > SHOWN {
-        text.push(format!("and {} more", items.len() - SHOWN));
-    }
-    text.join(", ")
 }
 
 /// An archive whose manifest was read and found right.

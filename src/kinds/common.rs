@@ -24,9 +24,8 @@ pub fn after(object: &Object, parts: PartSet, cx: &RenderCx<'_>) -> Vec<(Part, S
     let mut out = Vec::new();
     for id in ids {
         if parts.has(Part::Comment) {
-            for comment in cx.core().comments.get(&id).into_iter().flatten() {
-                out.extend(comment_statement(ddl, comment, cx).map(|text| (Part::Comment, text)));
-            }
+            let texts = comments(ddl, id, cx).into_iter();
+            out.extend(texts.map(|text| (Part::Comment, text)));
         }
         if parts.has(Part::Label) {
             for label in cx.core().labels.get(&id).into_iter().flatten() {
@@ -47,6 +46,20 @@ pub fn after(object: &Object, parts: PartSet, cx: &RenderCx<'_>) -> Vec<(Part, S
         }
     }
     out
+}
+
+/// The comments of one row. What the object is born with needs no statement, and its absence needs one.
+fn comments(ddl: &dyn Ddl, id: CatalogId, cx: &RenderCx<'_>) -> Vec<Sql> {
+    let found = cx.core().comments.get(&id).map_or(&[][..], Vec::as_slice);
+    let initial = ddl.initial_comment().filter(|_| id == ddl.id());
+    if found.is_empty() && initial.is_some() {
+        let target = sql![ddl.facts().keyword, " ", ddl.address(cx)];
+        return vec![sql!["COMMENT ON ", target, " IS NULL"]];
+    }
+    let told = found
+        .iter()
+        .filter(|comment| comment.column != 0 || initial != Some(comment.text.as_str()));
+    told.filter_map(|comment| comment_statement(ddl, comment, cx)).collect()
 }
 
 fn comment_statement(ddl: &dyn Ddl, comment: &CommentRow, cx: &RenderCx<'_>) -> Option<Sql> {

@@ -337,6 +337,21 @@ impl Core {
         found
     }
 
+    /// All ancestors of a relation by inheritance or partitioning, without itself, each once.
+    pub fn ancestors(&self, relation: Oid) -> Vec<Oid> {
+        let mut found: Vec<Oid> = Vec::new();
+        let mut open = vec![relation];
+        while let Some(child) = open.pop() {
+            for link in self.parents.get(&child).into_iter().flatten() {
+                if !found.contains(&link.parent) {
+                    found.push(link.parent);
+                    open.push(link.parent);
+                }
+            }
+        }
+        found
+    }
+
     /// The topmost partitioned ancestor of a partition; itself if it is none.
     pub fn partition_root(&self, relation: Oid) -> Oid {
         let mut root = relation;

@@ -21,6 +21,11 @@ catalog_row! {
         config: Option<Vec<Oid>> = col("e.extconfig"),
         /// One `WHERE …` for each of them, or an empty text.
         conditions: Option<Vec<ServerSql>> = col("e.extcondition"),
+        /// The comment of its control file, which CREATE EXTENSION sets. Setting it again needs the extension's owner, whom a
+        /// managed service does not lend out.
+        control_comment: Option<String> = col(
+            "(SELECT a.comment FROM pg_catalog.pg_available_extensions() a WHERE a.name = e.extname)"
+        ),
     }
 }
 
@@ -71,6 +76,10 @@ impl Ddl for Extension {
 
     fn id(&self) -> CatalogId {
         CatalogId::new(class::EXTENSION, self.row.oid)
+    }
+
+    fn initial_comment(&self) -> Option<&str> {
+        self.row.control_comment.as_deref()
     }
 
     fn name(&self, _: &RenderCx<'_>) -> EntryName {

@@ -69,6 +69,11 @@ pub trait Ddl {
         None
     }
 
+    /// The comment that the object has right after it is created, or that it is born with (`public`, extensions).
+    fn initial_comment(&self) -> Option<&str> {
+        None
+    }
+
     /// How people and filters name it.
     fn name(&self, cx: &RenderCx<'_>) -> EntryName;
 

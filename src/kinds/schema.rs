@@ -17,6 +17,9 @@ catalog_row! {
     }
 }
 
+/// Who owns `public` after initdb: `pg_database_owner` since 15, the bootstrap superuser before.
+const NATURAL_OWNERS: [Oid; 2] = [6171, 10];
+
 /// A schema.
 #[derive(Debug)]
 pub struct Schema {
@@ -69,7 +72,12 @@ impl Ddl for Schema {
     }
 
     fn owner(&self) -> Option<Oid> {
-        Some(self.row.owner)
+        let natural = self.is_public() && NATURAL_OWNERS.contains(&self.row.owner);
+        (!natural).then_some(self.row.owner)
+    }
+
+    fn initial_comment(&self) -> Option<&str> {
+        self.is_public().then_some("standard public schema")
     }
 
     fn name(&self, _: &RenderCx<'_>) -> EntryName {

@@ -4,6 +4,7 @@
 
 mod archive;
 mod fetch;
+mod read;
 mod records;
 mod report;
 mod rows;

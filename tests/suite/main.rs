@@ -11,3 +11,4 @@ mod comparator;
 mod connections;
 mod harness;
 mod support;
+mod tmp;

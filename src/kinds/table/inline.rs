@@ -75,23 +75,29 @@ pub(crate) fn check_is_inline(core: &Core, check: &ConstraintRow) -> bool {
 pub(crate) fn is_separate(core: &Core, row: &ConstraintRow) -> bool {
     match row.kind.0 {
         'c' | 'n' if !row.validated => row.local,
-        'c' => is_stated(core, row) && !check_is_inline(core, row),
+        'c' if is_stated(core, row) => !check_is_inline(core, row),
+        'c' | 'n' => is_validated_here(core, row),
         _ => false,
     }
 }
 
-/// True if the relation itself states a validated constraint: it is local, or a partition must have it before it is attached,
-/// or the relation has validated what its parents have not (`VALIDATE` on the child alone), which inheriting would lose.
+/// True if the relation itself states a validated constraint: it is local, or a partition must have it before it is attached.
 pub(crate) fn is_stated(core: &Core, row: &ConstraintRow) -> bool {
-    if row.local || is_partition(core, row.relation) {
-        return true;
-    }
+    row.local || is_partition(core, row.relation)
+}
+
+/// True if a relation inherits a constraint that its parents never validated, and has validated it itself
+/// (`VALIDATE CONSTRAINT` on the child alone).
+pub(crate) fn is_validated_here(core: &Core, row: &ConstraintRow) -> bool {
     let mut inherited = parent_constraints(core, row).peekable();
-    inherited.peek().is_some() && inherited.all(|parent| !parent.validated)
+    row.validated
+        && !is_stated(core, row)
+        && inherited.peek().is_some()
+        && inherited.all(|parent| !parent.validated && parent.enforced)
 }
 
 /// The constraints of direct parents from which a CHECK (by name) or NOT NULL (by column) is inherited.
-fn parent_constraints<'a>(
+pub(crate) fn parent_constraints<'a>(
     core: &'a Core,
     row: &'a ConstraintRow,
 ) -> impl Iterator<Item = &'a ConstraintRow> {

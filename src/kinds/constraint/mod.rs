@@ -1,18 +1,19 @@
 //! Constraints that are entries of their own: keys and exclusions, CHECKs that need more than their table, and what was
 //! never validated (CHECK, NOT NULL of 18). Inline ones belong to the table, foreign keys to their own kind.
 
+mod check;
+mod key;
+
 use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
-use super::common;
-use super::core::ConstraintRow;
 use super::index::{self, Marks, PartitionIndex};
 use super::row::{Letter, Oid, catalog_row};
-use super::table::inline;
-use super::toc_builder::TocBuilder;
+use super::table::{aspects, inline};
+use super::toc_builder::{DraftKey, TocBuilder};
 use super::{Ddl, DraftForm, KindFacts, ObjectKind};
 use crate::error::{Error, Result};
 use crate::pg::version::{V15, V18};
 use crate::sql::{Ident, ServerSql, Sql, sql};
-use crate::toc::{EntryName, LockMode, Stage, Step};
+use crate::toc::{EntryName, Part, Stage};
 
 catalog_row! {
     /// `pg_constraint` of tables, with the index of keys and exclusions. Foreign keys are another kind's.
@@ -22,7 +23,7 @@ catalog_row! {
          LEFT JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid \
          LEFT JOIN pg_catalog.pg_tablespace s ON s.oid = c.reltablespace"
         where "k.oid >= 16384 AND k.contype IN ('c', 'n', 'p', 'u', 'x') \
-               AND (k.contype <> 'n' OR NOT k.convalidated)" {
+               AND (k.contype <> 'n' OR NOT k.convalidated OR NOT k.conislocal)" {
         oid: Oid = col("k.oid"),
         name: String = col("k.conname"),
         table: Oid = col("k.conrelid"),
@@ -31,6 +32,8 @@ catalog_row! {
         /// c check, n not null, p primary key, u unique, x exclusion.
         kind: Letter = col("k.contype"),
         index: Option<Oid> = col("i.indexrelid"),
+        /// The partitioned table's constraint of which this is a part, or 0.
+        parent: Oid = col("k.conparentid"),
         deferrable: bool = col("k.condeferrable"),
         deferred: bool = col("k.condeferred"),
         validated: bool = col("k.convalidated"),
@@ -75,6 +78,8 @@ pub struct Constraint {
     index_definition: Option<ServerSql>,
     /// Names of the index's columns, for keys.
     columns: Vec<Ident>,
+    /// True if the constraint is inherited, not valid there, and only validated here.
+    validates: bool,
 }
 
 /// A CHECK that rows must meet while they are loaded.
@@ -108,6 +113,9 @@ impl ObjectKind for Constraint {
                 return None;
             }
         }
+        if row.kind == 'x' && comes_with_parent(row, cx) {
+            return None;
+        }
         let id = CatalogId::new(class::CONSTRAINT, row.oid);
         Some(Subject {
             id,
@@ -131,13 +139,29 @@ impl ObjectKind for Constraint {
         } else {
             Vec::new()
         };
+        let known = cx.core.constraints_of(row.table).iter();
+        let mut known = known.filter(|known| known.oid == row.oid);
+        let validates = known.any(|known| inline::is_validated_here(cx.core, known));
         Ok(Constraint {
             row,
             definition,
             index_definition: text.index,
             columns,
+            validates,
         })
     }
+}
+
+/// True if a partition's exclusion is made by its parent's: the server cannot attach it (`ALTER INDEX … ATTACH PARTITION`
+/// refuses: "index definitions do not match", seen on 17.10 and 18.4).
+fn comes_with_parent(row: &TableConstraintRow, cx: &LoadCx<'_>) -> bool {
+    let link = cx
+        .core
+        .parents
+        .get(&row.table)
+        .and_then(|links| links.first());
+    let parent = link.and_then(|link| cx.relations.get(&link.parent));
+    row.parent != 0 && parent.is_some_and(|parts| parts.has(Part::Define))
 }
 
 fn column_names(row: &TableConstraintRow, cx: &LoadCx<'_>) -> Result<Vec<Ident>> {
@@ -180,6 +204,11 @@ impl Constraint {
         matches!(self.row.kind.0, 'p' | 'u')
     }
 
+    /// An exclusion reaches partitions from its parent; keys are made on each and attached.
+    fn reaches_partitions(&self) -> bool {
+        self.row.kind == 'x' && self.row.table_kind == 'p'
+    }
+
     fn marks(&self) -> Marks<'_> {
         Marks {
             clustered: self.row.clustered,
@@ -197,164 +226,11 @@ impl Constraint {
             table: self.row.table,
         })
     }
-
-    fn deferral(&self) -> &'static str {
-        match (self.row.deferrable, self.row.deferred) {
-            (_, true) => " DEFERRABLE INITIALLY DEFERRED",
-            (true, false) => " DEFERRABLE",
-            (false, false) => "",
-        }
-    }
-
-    fn key_word(&self) -> &'static str {
-        if self.row.kind == 'p' {
-            "PRIMARY KEY"
-        } else {
-            "UNIQUE"
-        }
-    }
-
-    /// The constraint with its index. The server's own text of keys leaves out the index's options.
-    fn whole(&self, cx: &RenderCx<'_>) -> Sql {
-        let name = Ident::new(&*self.row.name);
-        let add = sql![self.alter(cx, true), " ADD CONSTRAINT ", name, " "];
-        if !self.is_key() {
-            return sql![add, &self.definition];
-        }
-        let n_keys = usize::try_from(self.row.n_key_columns)
-            .unwrap_or(0)
-            .min(self.columns.len());
-        let (keys, included) = self.columns.split_at(n_keys);
-        let options = self.row.options.as_deref().unwrap_or_default();
-        sql![
-            add,
-            self.key_word(),
-            if self.row.nulls_not_distinct && self.row.kind == 'u' {
-                " NULLS NOT DISTINCT"
-            } else {
-                ""
-            },
-            " (",
-            Sql::list(keys),
-            if self.row.period {
-                " WITHOUT OVERLAPS"
-            } else {
-                ""
-            },
-            ")",
-            (!included.is_empty()).then(|| sql![" INCLUDE (", Sql::list(included), ")"]),
-            common::with_options(options, &[]),
-            self.deferral(),
-        ]
-    }
-
-    /// The steps of a key or exclusion: where possible the index first, under a lock that lets other indexes be built.
-    fn key_steps(&self, cx: &RenderCx<'_>) -> Vec<(Step, Vec<(Oid, LockMode)>)> {
-        let table = self.row.table;
-        let exclusive = vec![(table, LockMode::AccessExclusive)];
-        let adoptable = self.is_key() && self.row.table_kind == 'r' && !self.row.period;
-        let mut steps = Vec::new();
-        let name = Ident::new(&*self.row.name);
-        match self.index_definition.as_ref().filter(|_| adoptable) {
-            Some(definition) => {
-                let build = Step {
-                    sql: vec![sql![definition]],
-                    builds_index: true,
-                    ..Step::default()
-                };
-                steps.push((build, vec![(table, LockMode::Share)]));
-                let adopt = sql![
-                    self.alter(cx, true),
-                    " ADD CONSTRAINT ",
-                    &name,
-                    " ",
-                    self.key_word(),
-                    " USING INDEX ",
-                    &name,
-                    self.deferral(),
-                ];
-                steps.push((
-                    Step {
-                        sql: vec![adopt],
-                        ..Step::default()
-                    },
-                    exclusive,
-                ));
-            }
-            None => {
-                let whole = Step {
-                    sql: vec![self.whole(cx)],
-                    builds_index: true,
-                    ..Step::default()
-                };
-                steps.push((whole, exclusive));
-            }
-        }
-        let (step, _) = steps.last_mut().expect("both arms push a step");
-        if let Some(index) = self.row.index {
-            step.sql
-                .extend(self.marks().on_index(&cx.core().relation(index)));
-        }
-        let on_table = self.marks().on_table(&cx.core().relation(table), &name);
-        step.sql
-            .extend(on_table.into_iter().flat_map(|(statements, _)| statements));
-        steps
-    }
-
-    /// A CHECK or NOT NULL: without ONLY, so that it reaches (and merges with) those of children.
-    fn add_check(&self, cx: &RenderCx<'_>) -> Sql {
-        let name = Ident::new(&*self.row.name);
-        sql![
-            self.alter(cx, false),
-            " ADD CONSTRAINT ",
-            name,
-            " ",
-            &self.definition
-        ]
-    }
-
-    fn check_forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
-        let core = cx.core();
-        let tree = std::iter::once(self.row.table).chain(core.descendants(self.row.table));
-        let locks: Vec<_> = tree.map(|oid| (oid, LockMode::AccessExclusive)).collect();
-        let mut form = DraftForm::plain(vec![self.add_check(cx)], locks.clone());
-        let is_new = self.row.kind == 'n' || !self.row.enforced;
-        if !is_new {
-            return vec![form];
-        }
-        form.form.since = Some(V18);
-        let mut old = DraftForm::plain(Vec::new(), Vec::new());
-        old.form.lost = Some("the constraint: it is NOT ENFORCED, which 18 introduced".to_owned());
-        let column = self
-            .known(cx)
-            .and_then(|row| row.columns.as_ref()?.first().copied());
-        let column = column.and_then(|number| core.column_name(self.row.table, number));
-        if let Some(column) = column.filter(|_| self.row.kind == 'n') {
-            let name = Ident::new(&*self.row.name);
-            let check = sql![
-                self.alter(cx, false),
-                " ADD CONSTRAINT ",
-                name,
-                " CHECK (",
-                column,
-                " IS NOT NULL) NOT VALID"
-            ];
-            old = DraftForm::plain(vec![check], locks);
-            old.form.lost = Some("a NOT NULL that is NOT VALID becomes a CHECK".to_owned());
-        }
-        old.form.until = Some(V18);
-        vec![form, old]
-    }
-
-    fn known<'a>(&self, cx: &RenderCx<'a>) -> Option<&'a ConstraintRow> {
-        let rows = cx.catalog.core.constraints_of(self.row.table);
-        rows.iter().find(|row| row.oid == self.row.oid)
-    }
 }
 
 impl Ddl for Constraint {
     fn facts(&self) -> &'static KindFacts {
-        let in_load = self.row.kind == 'c' && self.row.validated;
+        let in_load = self.row.kind == 'c' && self.row.validated && !self.validates;
         if in_load { &CHECK_FACTS } else { &Self::FACTS }
     }
 
@@ -376,7 +252,7 @@ impl Ddl for Constraint {
 
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
         if self.row.index.is_none() {
-            return vec![self.add_check(cx)];
+            return vec![self.check_statement(cx)];
         }
         self.key_steps(cx)
             .into_iter()
@@ -404,22 +280,24 @@ impl Ddl for Constraint {
             .and_then(|child| index::attach_key(cx, child));
         let only = self.row.index.is_some();
         let name = Ident::new(&*self.row.name);
-        attached
-            .is_none()
+        // What is inherited goes with the parent's.
+        (attached.is_none() && !self.validates)
             .then(|| sql![self.alter(cx, only), " DROP CONSTRAINT ", name])
     }
 
     fn hidden_needs(&self, cx: &RenderCx<'_>) -> Vec<CatalogId> {
-        let mut needs = vec![CatalogId::relation(self.row.table)];
-        // Adding to a child what it inherited already fails, while adding to the parent merges: the children's come first.
-        if let Some(row) = self.known(cx).filter(|_| self.row.index.is_none()) {
-            let core = cx.core();
-            let children = core.descendants(self.row.table).into_iter();
-            let same = children.flat_map(|child| inline::same_constraints(core, row, child));
-            let ids = same.map(|row| CatalogId::new(class::CONSTRAINT, row.oid));
-            needs.extend(ids.filter(|id| cx.catalog.get(*id).is_some()));
-        }
-        needs
+        let table = CatalogId::relation(self.row.table);
+        std::iter::once(table).chain(self.check_needs(cx)).collect()
+    }
+
+    fn hidden_aspects(&self, cx: &RenderCx<'_>) -> Vec<DraftKey> {
+        let partitions = self
+            .reaches_partitions()
+            .then(|| cx.core().descendants(self.row.table));
+        let partitions = partitions.into_iter().flatten();
+        partitions
+            .filter_map(|oid| aspects::attach_key(cx, oid))
+            .collect()
     }
 
     fn absorbs(&self) -> Vec<CatalogId> {

@@ -1,0 +1,149 @@
+//! Makes archives, removes them, and keeps the records of both.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Archive, Repository, manifest_key};
+use crate::archive::chunks::trash_key;
+use crate::archive::digest::Digest;
+use crate::archive::manifest::Manifest;
+use crate::archive::name::ArchiveName;
+use crate::archive::records::{Announced, RecordKey, Removed, Verified};
+use crate::archive::sealed;
+use crate::error::{Error, Result};
+use crate::store::{Key, Put};
+
+impl Repository {
+    /// A name that no archive has and none had: `wanted`, or `wanted` with a number.
+    pub async fn free_name(&self, wanted: &ArchiveName) -> Result<ArchiveName> {
+        let mut name = wanted.clone();
+        let mut n = 1;
+        while self.is_taken(&name).await? {
+            n += 1;
+            name = wanted.with_suffix(n);
+        }
+        Ok(name)
+    }
+
+    async fn is_taken(&self, name: &ArchiveName) -> Result<bool> {
+        let announced = RecordKey::Announced(name.clone()).key();
+        let store = self.store();
+        Ok(store.head(&manifest_key(name)).await?.is_some()
+            || store.head(&announced).await?.is_some())
+    }
+
+    /// Makes the archive: from here on it is there. Every chunk that `manifest` names must have been put.
+    ///
+    /// The order is: everything put so far durable; the announcement; the manifest; both durable. If this fails, there is no archive,
+    /// or a whole one (when only the store's answer was lost).
+    pub async fn commit(&self, manifest: &Manifest) -> Result<Archive> {
+        let (bytes, seal) = manifest.seal();
+        let store = self.store();
+        store.flush().await?;
+        let announced = Announced {
+            name: manifest.name.clone(),
+            manifest: seal,
+            created: manifest.created,
+            group: manifest.group.clone(),
+        };
+        let announcement = RecordKey::Announced(manifest.name.clone()).key();
+        self.put_own(&announcement, &announced, &manifest.name)
+            .await?;
+        store.flush().await?;
+        let key = manifest_key(&manifest.name);
+        if let Err(error) = self.put_same(&key, bytes, &manifest.name).await {
+            self.withdraw(manifest, seal, &error).await;
+            return Err(error);
+        }
+        store.flush().await?;
+        Ok(Archive {
+            repository: self.clone(),
+            manifest: Arc::new(manifest.clone()),
+            seal,
+        })
+    }
+
+    /// Removes an archive: a record says so first, then the manifest goes to the trash. Chunks stay until a prune sweeps them.
+    /// Also takes note of an archive that was announced and is gone.
+    pub async fn remove(&self, name: &ArchiveName, why: &str) -> Result<()> {
+        let store = self.store();
+        let key = manifest_key(name);
+        let bytes = store.get(&key).await?;
+        let announced = store
+            .head(&RecordKey::Announced(name.clone()).key())
+            .await?;
+        if bytes.is_none() && announced.is_none() {
+            return Err(Error::NotFound {
+                what: format!("no archive {name} in {}", self.location()),
+                remedy: "`pgark list` shows the archives".to_owned(),
+            });
+        }
+        let sealed = bytes.as_deref().and_then(|bytes| sealed::open(bytes).ok());
+        let removed = Removed {
+            name: name.clone(),
+            manifest: sealed.map(|sealed| sealed.seal),
+            why: why.to_owned(),
+            at: Timestamp::now(),
+        };
+        // An earlier removal that broke off has written the same already.
+        let record = RecordKey::Removed(name.clone()).key();
+        store.put_new(&record, sealed::seal(&removed).0).await?;
+        if let Some(bytes) = bytes {
+            store.put_new(&trash_key(&key), bytes).await?;
+            store.flush().await?;
+            store.delete(&key).await?;
+        }
+        store.flush().await
+    }
+
+    /// Writes down that an archive was verified and found whole.
+    pub async fn stamp(&self, verified: &Verified) -> Result<()> {
+        let key = RecordKey::Verified(verified.name.clone(), verified.at).key();
+        self.store().put_new(&key, sealed::seal(verified).0).await?;
+        self.store().flush().await
+    }
+
+    /// Puts a record that must be this archive's own.
+    async fn put_own(&self, key: &Key, record: &impl Serialize, name: &ArchiveName) -> Result<()> {
+        let (bytes, _) = sealed::seal(record);
+        self.put_same(key, bytes, name).await
+    }
+
+    /// Puts `bytes`; done as well if exactly they are there, so that a lost answer does no harm.
+    async fn put_same(&self, key: &Key, bytes: Bytes, name: &ArchiveName) -> Result<()> {
+        let store = self.store();
+        let put = store.put_new(key, bytes.clone()).await;
+        if matches!(put, Ok(Put::Stored)) {
+            return Ok(());
+        }
+        match (put, store.get(key).await) {
+            (_, Ok(Some(there))) if there == bytes => Ok(()),
+            (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+            (Ok(_), Ok(_)) => Err(Error::Usage(format!(
+                "the name {name} is taken in {}: choose another with --name",
+                self.location()
+            ))),
+        }
+    }
+
+    /// After a failed commit: says that the announced archive never came to be. If that fails too, `verify` will ask about it.
+    async fn withdraw(&self, manifest: &Manifest, seal: Digest, error: &Error) {
+        let store = self.store();
+        let key = manifest_key(&manifest.name);
+        // A store that cannot say whether the manifest is there may still have it.
+        if !matches!(store.head(&key).await, Ok(None)) {
+            return;
+        }
+        let removed = Removed {
+            name: manifest.name.clone(),
+            manifest: Some(seal),
+            why: format!("never written: {error}"),
+            at: Timestamp::now(),
+        };
+        let record = RecordKey::Removed(manifest.name.clone()).key();
+        let _ = store.put_new(&record, sealed::seal(&removed).0).await;
+    }
+}

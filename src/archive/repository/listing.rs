@@ -1,0 +1,206 @@
+//! Finds archives: lists them, by name, and the newest of a group.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
+
+use super::{Archive, Repository, archive_of};
+use crate::archive::digest::Digest;
+use crate::archive::manifest::{Group, Manifest, Scope};
+use crate::archive::name::ArchiveName;
+use crate::archive::records::{Announced, RecordKey, Verified};
+use crate::error::{Error, Result};
+
+/// Small documents that are read at once while listing.
+const READS_AT_ONCE: usize = 16;
+
+/// What a listing knows of one archive.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// Its name.
+    pub name: ArchiveName,
+    /// Its manifest; the text says what is wrong with it where it cannot be read.
+    pub manifest: Result<Arc<Manifest>, Arc<Error>>,
+    /// The seal of the manifest, where that could be read.
+    pub seal: Option<Digest>,
+    /// When the archive was made; from its announcement where the manifest is damaged.
+    pub created: Option<Timestamp>,
+    /// The archives it belongs with; from its announcement where the manifest is damaged.
+    pub group: Option<Group>,
+    /// Its newest verification.
+    pub verified: Option<Verified>,
+}
+
+/// Chooses groups; what is `None` fits all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GroupFilter {
+    /// The source cluster.
+    pub system_identifier: Option<String>,
+    /// The source database.
+    pub database: Option<String>,
+    /// The job; `Some(None)` for dumps by hand.
+    pub job: Option<Option<String>>,
+    /// Whole databases or chosen objects.
+    pub scope: Option<Scope>,
+}
+
+impl GroupFilter {
+    /// True if `group` is chosen.
+    pub fn fits(&self, group: &Group) -> bool {
+        fn agrees<T: PartialEq>(wanted: Option<&T>, is: &T) -> bool {
+            wanted.is_none_or(|wanted| wanted == is)
+        }
+        agrees(self.system_identifier.as_ref(), &group.system_identifier)
+            && agrees(self.database.as_ref(), &group.database)
+            && agrees(self.job.as_ref(), &group.job)
+            && agrees(self.scope.as_ref(), &group.scope)
+    }
+}
+
+impl Repository {
+    /// All archives, oldest first. Damaged manifests are listed as damaged; where they have no announcement they come last.
+    pub async fn archives(&self) -> Result<Vec<Listed>> {
+        let stamps = self.newest_stamps().await?;
+        let keys = self.store().list("archives").await?;
+        let names = keys.iter().filter_map(|stored| archive_of(&stored.key));
+        let mut listed: Vec<Listed> = stream::iter(names)
+            .map(|name| self.look_at(name, &stamps))
+            .buffer_unordered(READS_AT_ONCE)
+            .try_filter_map(|listed| async { Ok(listed) })
+            .try_collect()
+            .await?;
+        listed.sort_by_key(|listed| {
+            let unknown = listed.created.is_none();
+            (unknown, listed.created, listed.name.clone())
+        });
+        Ok(listed)
+    }
+
+    /// The groups that have archives.
+    pub async fn groups(&self) -> Result<BTreeSet<Group>> {
+        let archives = self.archives().await?;
+        Ok(archives.into_iter().filter_map(|one| one.group).collect())
+    }
+
+    /// The archive called `name`, or the only one whose name begins so.
+    pub async fn find(&self, name: &str) -> Result<ArchiveName> {
+        let keys = self.store().list("archives").await?;
+        let names: Vec<ArchiveName> = keys
+            .iter()
+            .filter_map(|stored| archive_of(&stored.key))
+            .filter(|found| found.as_str().starts_with(name))
+            .collect();
+        if let Some(exact) = names.iter().find(|found| found.as_str() == name) {
+            return Ok(exact.clone());
+        }
+        match names.as_slice() {
+            [one] => Ok(one.clone()),
+            [] => Err(Error::NotFound {
+                what: format!("no archive {name:?} in {}", self.location()),
+                remedy: "`pgark list` shows the archives".to_owned(),
+            }),
+            several => Err(Error::Usage(format!(
+                "{name:?} is the beginning of {} archives: {}",
+                several.len(),
+                first_few(several)
+            ))),
+        }
+    }
+
+    /// The newest archive of the one group that `filter` chooses. Where it chooses several, they are named in the error.
+    pub async fn latest(&self, filter: &GroupFilter) -> Result<Archive> {
+        let mut newest: BTreeMap<Group, Listed> = BTreeMap::new();
+        for listed in self.archives().await? {
+            // Oldest first, so the newest of each group stays.
+            if let Some(group) = listed.group.clone().filter(|group| filter.fits(group)) {
+                newest.insert(group, listed);
+            }
+        }
+        if newest.len() > 1 {
+            let groups: Vec<&Group> = newest.keys().collect();
+            return Err(Error::Usage(format!(
+                "{} has archives of {} databases or jobs, and \"latest\" does not say of which: {}",
+                self.location(),
+                groups.len(),
+                first_few(&groups)
+            )));
+        }
+        let Some((_, listed)) = newest.pop_first() else {
+            return Err(Error::NotFound {
+                what: format!("no such archive in {}", self.location()),
+                remedy: "`pgark list` shows the archives".to_owned(),
+            });
+        };
+        // Never silently an older one: `read` gives the error that says what is wrong with the newest.
+        self.read(&listed.name).await
+    }
+
+    /// `None` if the manifest has gone since it was listed.
+    async fn look_at(
+        &self,
+        name: ArchiveName,
+        stamps: &BTreeMap<ArchiveName, RecordKey>,
+    ) -> Result<Option<Listed>> {
+        let (error, seal) = match self.read(&name).await {
+            Ok(archive) => return Ok(Some(self.listed(archive, stamps).await)),
+            Err(Error::NotFound { .. }) => return Ok(None),
+            Err(error @ (Error::Corrupt { .. } | Error::Feature { .. })) => (error, None),
+            Err(error) => return Err(error),
+        };
+        let announced = self
+            .record::<Announced>(&RecordKey::Announced(name.clone()))
+            .await
+            .ok()
+            .flatten()
+            .filter(|announced| announced.name == name);
+        Ok(Some(Listed {
+            name,
+            manifest: Err(Arc::new(error)),
+            seal,
+            created: announced.as_ref().map(|announced| announced.created),
+            group: announced.map(|announced| announced.group),
+            verified: None,
+        }))
+    }
+
+    async fn listed(&self, archive: Archive, stamps: &BTreeMap<ArchiveName, RecordKey>) -> Listed {
+        let manifest = archive.manifest;
+        let verified = match stamps.get(&manifest.name) {
+            // A damaged stamp proves nothing; `verify` names it.
+            Some(key) => self.record::<Verified>(key).await.ok().flatten(),
+            None => None,
+        };
+        Listed {
+            name: manifest.name.clone(),
+            seal: Some(archive.seal),
+            created: Some(manifest.created),
+            group: Some(manifest.group.clone()),
+            verified: verified.filter(|verified| verified.manifest == archive.seal),
+            manifest: Ok(manifest),
+        }
+    }
+
+    async fn newest_stamps(&self) -> Result<BTreeMap<ArchiveName, RecordKey>> {
+        let mut newest = BTreeMap::new();
+        // Keys sort by time, so the newest comes last.
+        for stored in self.store().list(RecordKey::FOLDER).await? {
+            if let Some(key @ RecordKey::Verified(..)) = RecordKey::parse(&stored.key)
+                && let RecordKey::Verified(name, _) = &key
+            {
+                newest.insert(name.clone(), key);
+            }
+        }
+        Ok(newest)
+    }
+}
+
+fn first_few(items: &[impl std::fmt::Display]) -> String {
+    const SHOWN: usize = 10;
+    let mut text: Vec<String> = items.iter().take(SHOWN).map(ToString::to_string).collect();
+    if items.len() > SHOWN {
+        text.push(format!("and {} more", items.len() - SHOWN));
+    }
+    text.join(", ")
+}
