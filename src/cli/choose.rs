@@ -45,12 +45,18 @@ async fn newest(repository: &Repository, filter: &GroupFilter) -> Result<Archive
     }
     let there: Vec<String> = groups.iter().map(|group| format!("  {group}")).collect();
     let what = match (&filter.database, filter.scope) {
-        (Some(database), Some(scope)) => format!("{scope} archive of database {:?}", printable(database)),
+        (Some(database), Some(scope)) => {
+            format!("{scope} archive of database {:?}", printable(database))
+        }
         (Some(database), None) => format!("archive of database {:?}", printable(database)),
         (None, _) => "such archive".to_owned(),
     };
     Err(Error::NotFound {
-        what: format!("no {what} in {}; there are:\n{}", repository.location(), there.join("\n")),
+        what: format!(
+            "no {what} in {}; there are:\n{}",
+            repository.location(),
+            there.join("\n")
+        ),
         remedy: "name an archive (`pgark list` shows them), or say --from-database".to_owned(),
     })
 }

@@ -59,7 +59,11 @@ impl Connection {
     }
 
     /// With somebody at the terminal: connects once to see whether a password is wanted. Other failures come up again with their place.
-    async fn settings_by_trial(&self, settings: ConnSettings, cx: &Context) -> Result<ConnSettings> {
+    async fn settings_by_trial(
+        &self,
+        settings: ConnSettings,
+        cx: &Context,
+    ) -> Result<ConnSettings> {
         if cx.common.verbose {
             diagnostic(format!("connecting to {settings}"));
         }
@@ -75,7 +79,10 @@ impl Connection {
 }
 
 fn ask(settings: ConnSettings) -> Result<ConnSettings> {
-    let prompt = format!("Password for user {}: ", crate::toc::printable(settings.user()));
+    let prompt = format!(
+        "Password for user {}: ",
+        crate::toc::printable(settings.user())
+    );
     let password = rpassword::prompt_password(prompt).map_err(|problem| Error::Failed {
         object: "password".to_owned(),
         problem: format!("it cannot be asked for: {problem}"),

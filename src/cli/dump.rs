@@ -171,7 +171,8 @@ fn parse_time(text: &str) -> Result<Duration> {
     match number.and_then(|number| number.checked_mul(unit_ms)) {
         Some(ms) if ms > 0 && i32::try_from(ms).is_ok() => Ok(Duration::from_millis(ms)),
         _ => Err(Error::Usage(
-            "a time is a number above 0 with ms, s, min or h, such as 30s; 24 days at most".to_owned(),
+            "a time is a number above 0 with ms, s, min or h, such as 30s; 24 days at most"
+                .to_owned(),
         )),
     }
 }
@@ -182,10 +183,28 @@ mod tests {
 
     #[test]
     fn times_have_units() {
-        for (text, ms) in [("500", 500), ("500ms", 500), ("30s", 30_000), ("5 min", 300_000), ("1h", 3_600_000)] {
-            assert_eq!(parse_time(text).unwrap(), Duration::from_millis(ms), "{text}");
+        for (text, ms) in [
+            ("500", 500),
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("5 min", 300_000),
+            ("1h", 3_600_000),
+        ] {
+            assert_eq!(
+                parse_time(text).unwrap(),
+                Duration::from_millis(ms),
+                "{text}"
+            );
         }
-        for wrong in ["", "s", "0", "1d", "-1s", "99999999999", "999999999999999999999s"] {
+        for wrong in [
+            "",
+            "s",
+            "0",
+            "1d",
+            "-1s",
+            "99999999999",
+            "999999999999999999999s",
+        ] {
             assert!(parse_time(wrong).is_err(), "{wrong}");
         }
     }

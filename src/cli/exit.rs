@@ -45,14 +45,36 @@ mod tests {
         let text = || "x".to_owned();
         vec![
             Error::failed("a", "b", "c"),
-            Error::Refused { what: text(), findings: Vec::new() },
-            Error::Store { key: text(), action: "get", tries: 1, source: "gone".into() },
+            Error::Refused {
+                what: text(),
+                findings: Vec::new(),
+            },
+            Error::Store {
+                key: text(),
+                action: "get",
+                tries: 1,
+                source: "gone".into(),
+            },
             Error::Usage(text()),
-            Error::NotFound { what: text(), remedy: text() },
+            Error::NotFound {
+                what: text(),
+                remedy: text(),
+            },
             Error::corrupt("a", "b", "c"),
-            Error::Feature { what: text(), feature: text() },
-            Error::Connect { target: text(), problem: text(), remedy: text(), source: None },
-            Error::Busy { what: text(), remedy: text() },
+            Error::Feature {
+                what: text(),
+                feature: text(),
+            },
+            Error::Connect {
+                target: text(),
+                problem: text(),
+                remedy: text(),
+                source: None,
+            },
+            Error::Busy {
+                what: text(),
+                remedy: text(),
+            },
             Error::Cancelled,
         ]
     }

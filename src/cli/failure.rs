@@ -50,7 +50,10 @@ impl Failure {
         self.add(server.message());
         self.sqlstate = Some(server.code().code().to_owned());
         self.detail = server.detail().map(str::to_owned);
-        self.hint = self.hint.take().or_else(|| server.hint().map(str::to_owned));
+        self.hint = self
+            .hint
+            .take()
+            .or_else(|| server.hint().map(str::to_owned));
         self.context = server.where_().map(str::to_owned);
         self.position = match server.position() {
             Some(ErrorPosition::Original(position)) => Some(*position),
@@ -77,7 +80,9 @@ impl Failure {
         line("SQLSTATE", self.sqlstate.as_deref());
         line("DETAIL", self.detail.as_deref());
         line("CONTEXT", self.context.as_deref());
-        let position = self.position.map(|n| format!("character {n} of the statement"));
+        let position = self
+            .position
+            .map(|n| format!("character {n} of the statement"));
         line("POSITION", position.as_deref());
         line("hint", self.hint.as_deref());
         text
@@ -115,7 +120,10 @@ fn print_json(failure: &Failure) {
 
 /// Tells what is wrong with the command line, or prints the help or the version that was asked for.
 pub(crate) fn of_arguments(problem: &clap::Error, arguments: &[OsString]) -> u8 {
-    let is_answer = matches!(problem.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    let is_answer = matches!(
+        problem.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    );
     if !is_answer && arguments.iter().any(|argument| argument == "--json") {
         let text = problem.render().to_string();
         let text = text.trim_end().strip_prefix("error: ").unwrap_or(&text);

@@ -47,7 +47,8 @@ impl List {
 
 fn table(listed: &ArchiveList) -> String {
     let head = [
-        "ARCHIVE", "CREATED", "DATABASE", "SCOPE", "TABLES", "ROWS", "RAW", "STORED", "NEW", "VERIFIED",
+        "ARCHIVE", "CREATED", "DATABASE", "SCOPE", "TABLES", "ROWS", "RAW", "STORED", "NEW",
+        "VERIFIED",
     ];
     let right = [
         false, false, false, false, true, true, true, true, true, false,

@@ -22,7 +22,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::error::Result;
 use exit::Outcome;
@@ -66,7 +66,14 @@ struct Cli {
 #[command(next_help_heading = "General")]
 pub(crate) struct Common {
     /// Folder with the archives
-    #[arg(short, long, global = true, value_name = "FOLDER", env = "PGARK_REPO", default_value = "./backups")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FOLDER",
+        env = "PGARK_REPO",
+        default_value = "./backups"
+    )]
     repo: String,
     /// Say more about what is done and left out
     #[arg(short, long, global = true)]
@@ -148,10 +155,4 @@ fn run(verb: &Verb, cx: &Context) -> Result<Outcome> {
     let ended = runtime.block_on(signals::interruptible(verb.run(cx)));
     runtime.shutdown_timeout(SHUTDOWN);
     ended
-}
-
-/// The names of the verbs, for messages.
-fn verbs() -> Vec<String> {
-    let command = Cli::command();
-    command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect()
 }

@@ -178,8 +178,13 @@ fn summary(report: &RestoreReport, time: Duration) -> String {
         human::duration(time),
     );
     if let Some(checked) = &report.checked {
-        let same = checked.n_tables.saturating_sub(checked.different.len() as u64);
-        text.push_str(&format!("; content of {} compared and equal", human::things(same, "table")));
+        let same = checked
+            .n_tables
+            .saturating_sub(checked.different.len() as u64);
+        text.push_str(&format!(
+            "; content of {} compared and equal",
+            human::things(same, "table")
+        ));
     }
     for (n, what) in [
         (report.failed.len(), "failed"),

@@ -99,7 +99,10 @@ async fn tables(archive: &Archive, entries: &[Entry]) -> Result<Vec<TableRow>> {
         .collect();
     let indexes = archive.table_indexes().await?;
     let rows = indexes.into_iter().map(|index| TableRow {
-        name: names.get(&index.entry.0).cloned().unwrap_or_else(|| format!("entry {}", index.entry.0)),
+        name: names
+            .get(&index.entry.0)
+            .cloned()
+            .unwrap_or_else(|| format!("entry {}", index.entry.0)),
         rows: index.n_rows,
         raw_bytes: index.n_bytes,
         segments: index.segments.len(),
@@ -146,17 +149,33 @@ fn entry_row(entry: &Entry) -> EntryRow {
     }
 }
 
-fn print(archive: &Archive, entries: &[Entry], mut tables: Vec<TableRow>, cx: &Context) -> Result<()> {
+fn print(
+    archive: &Archive,
+    entries: &[Entry],
+    mut tables: Vec<TableRow>,
+    cx: &Context,
+) -> Result<()> {
     cx.output.line(head(archive.manifest()))?;
     cx.output.line(format!("objects: {}", kinds(entries)))?;
     for skipped in &archive.manifest().skipped {
-        cx.output.line(format!("left out: {}: {}", skipped.what, skipped.reason))?;
+        cx.output
+            .line(format!("left out: {}: {}", skipped.what, skipped.reason))?;
     }
     if !tables.is_empty() {
-        tables.sort_by(|a, b| b.raw_bytes.cmp(&a.raw_bytes).then_with(|| a.name.cmp(&b.name)));
+        tables.sort_by(|a, b| {
+            b.raw_bytes
+                .cmp(&a.raw_bytes)
+                .then_with(|| a.name.cmp(&b.name))
+        });
         let rows: Vec<Vec<String>> = tables
             .into_iter()
-            .map(|table| vec![table.name, human::exact(table.rows), human::bytes(table.raw_bytes)])
+            .map(|table| {
+                vec![
+                    table.name,
+                    human::exact(table.rows),
+                    human::bytes(table.raw_bytes),
+                ]
+            })
             .collect();
         let text = columns(&["TABLE", "ROWS", "RAW"], &rows, &[false, true, true]);
         cx.output.line(format!("\n{text}"))?;
@@ -172,7 +191,12 @@ fn print(archive: &Archive, entries: &[Entry], mut tables: Vec<TableRow>, cx: &C
 
 fn entry_cells(row: EntryRow) -> Vec<String> {
     let owner = row.owner.unwrap_or_default();
-    vec![row.id.to_string(), printable(&row.kind), row.name, printable(&owner)]
+    vec![
+        row.id.to_string(),
+        printable(&row.kind),
+        row.name,
+        printable(&owner),
+    ]
 }
 
 fn head(manifest: &Manifest) -> String {
@@ -192,7 +216,11 @@ fn head(manifest: &Manifest) -> String {
         human::bytes(totals.new_bytes),
     );
     if !manifest.selection.is_empty() {
-        let options: Vec<String> = manifest.selection.iter().map(|one| printable(one)).collect();
+        let options: Vec<String> = manifest
+            .selection
+            .iter()
+            .map(|one| printable(one))
+            .collect();
         text.push_str(&format!("\nselected by {}", options.join(" ")));
     }
     text
@@ -210,5 +238,9 @@ fn kinds(entries: &[Entry]) -> String {
         .iter()
         .map(|(label, n)| format!("{} {n}", printable(label)))
         .collect();
-    if texts.is_empty() { "none".to_owned() } else { texts.join(", ") }
+    if texts.is_empty() {
+        "none".to_owned()
+    } else {
+        texts.join(", ")
+    }
 }

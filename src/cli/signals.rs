@@ -1,8 +1,13 @@
 //! Signals: the first one ends the work in an orderly way, the second one at once.
 
+use std::time::Duration;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error::{Error, Result};
+
+/// How long cancel requests that the dropped work sends to servers may take.
+const GRACE: Duration = Duration::from_millis(700);
 
 /// Runs `work` until it ends or a signal comes; then it is dropped and the result is [`Error::Cancelled`].
 pub(crate) async fn interruptible<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
@@ -10,12 +15,11 @@ pub(crate) async fn interruptible<T>(work: impl Future<Output = Result<T>>) -> R
     tokio::select! {
         ended = work => ended,
         () = signals.next() => {
-            // Dropping `work` may take a moment on other threads; who is in a hurry signals again.
-            tokio::spawn(async move {
-                signals.next().await;
-                std::process::exit(130);
-            });
-            Err(Error::Cancelled)
+            // `work` is dropped by now.
+            tokio::select! {
+                () = tokio::time::sleep(GRACE) => Err(Error::Cancelled),
+                () = signals.next() => std::process::exit(130),
+            }
         }
     }
 }
@@ -28,9 +32,8 @@ struct Signals {
 
 impl Signals {
     fn listen() -> Result<Signals> {
-        let listen = |kind| {
-            signal(kind).map_err(|e| Error::failed("listening for signals", e, "try again"))
-        };
+        let listen =
+            |kind| signal(kind).map_err(|e| Error::failed("listening for signals", e, "try again"));
         Ok(Signals {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,

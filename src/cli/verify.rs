@@ -118,7 +118,8 @@ fn print_report(report: &VerifyReport, cx: &Context) -> Result<()> {
         ))?;
     }
     if report.archives.is_empty() {
-        cx.output.line(format!("no archives in {}", report.location))?;
+        cx.output
+            .line(format!("no archives in {}", report.location))?;
     }
     Ok(())
 }

@@ -59,7 +59,8 @@ fn comments(ddl: &dyn Ddl, id: CatalogId, cx: &RenderCx<'_>) -> Vec<Sql> {
     let told = found
         .iter()
         .filter(|comment| comment.column != 0 || initial != Some(comment.text.as_str()));
-    told.filter_map(|comment| comment_statement(ddl, comment, cx)).collect()
+    told.filter_map(|comment| comment_statement(ddl, comment, cx))
+        .collect()
 }
 
 fn comment_statement(ddl: &dyn Ddl, comment: &CommentRow, cx: &RenderCx<'_>) -> Option<Sql> {

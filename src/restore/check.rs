@@ -224,11 +224,11 @@ async fn fingerprint(
     };
     let found = Arc::new(std::sync::Mutex::new(None));
     let sink = Box::new(FingerprintSink::new(comparison.format, Arc::clone(&found)));
-    let copied = session
+    let (_, copied) = session
         .copy_out(&comparison.object, "COPY OUT", &comparison.copy, sink)
         .await;
     let n_rows = match copied {
-        Ok((_, n_rows)) => n_rows,
+        Ok(n_rows) => n_rows,
         Err(error) if comparison.may_be_denied && error.sqlstate() == Some("42501") => {
             return Err(skip("the user may not read them".to_owned()));
         }
@@ -322,6 +322,10 @@ impl CopySink for FingerprintSink {
             .found
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner) = finished;
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send> {
+        self
     }
 }
 

@@ -225,7 +225,10 @@ impl Splitter {
 
     /// Lets go of blanks and comments before a statement, and refuses to hold too much.
     fn wait(&mut self) -> Result<Option<Item>, ScriptError> {
-        let is_held = matches!(self.state, State::Word(_) | State::Dollar(..) | State::Backslash(_));
+        let is_held = matches!(
+            self.state,
+            State::Word(_) | State::Dollar(..) | State::Backslash(_)
+        );
         if self.statement.at.is_none() && !is_held {
             self.start = self.next;
         }
@@ -465,7 +468,9 @@ impl Splitter {
         if self.lacks(0) {
             return Ok(Step::More);
         }
-        let command = self.buffer[from..self.next].split(|byte| is_blank(*byte)).next();
+        let command = self.buffer[from..self.next]
+            .split(|byte| is_blank(*byte))
+            .next();
         let command = command.unwrap_or_default();
         let is_harmless = matches!(command, b"\\restrict" | b"\\unrestrict");
         if is_harmless && self.statement.at.is_none() {
@@ -507,7 +512,12 @@ impl Splitter {
         if begun.copy == Some(CopyWith::Stdin) {
             self.state = State::BeforeCopy(false, line);
         }
-        Ok(Some(Statement { text, line, column, copy: begun.copy }))
+        Ok(Some(Statement {
+            text,
+            line,
+            column,
+            copy: begun.copy,
+        }))
     }
 
     fn before_copy(&mut self, in_comment: bool, line: u64) -> Stepped {

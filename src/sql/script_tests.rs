@@ -46,19 +46,28 @@ fn semicolons_end_statements_only_outside_of_everything() {
         (r"SELECT 'a\'; x", vec![r"SELECT 'a\'", "x"]),
         (r"SELECT E'a\';'; x", vec![r"SELECT E'a\';'", "x"]),
         (r"SELECT E'a'';\';'; x", vec![r"SELECT E'a'';\';'", "x"]),
-        ("SELECT E'a'\n  '\\';' ; x", vec!["SELECT E'a'\n  '\\';' ", "x"]),
+        (
+            "SELECT E'a'\n  '\\';' ; x",
+            vec!["SELECT E'a'\n  '\\';' ", "x"],
+        ),
         (r"SELECT nE'a\'; x", vec![r"SELECT nE'a\'", "x"]),
         ("SELECT U&'\\0041;' ; x", vec!["SELECT U&'\\0041;' ", "x"]),
         ("SELECT \";\"\"';\"; x", vec!["SELECT \";\"\"';\"", "x"]),
         ("SELECT $$;$x$;$$; x", vec!["SELECT $$;$x$;$$", "x"]),
-        ("SELECT $a$;$a;$aa$;$a$; x", vec!["SELECT $a$;$a;$aa$;$a$", "x"]),
+        (
+            "SELECT $a$;$a;$aa$;$a$; x",
+            vec!["SELECT $a$;$a;$aa$;$a$", "x"],
+        ),
         ("SELECT a$b$;x$b$", vec!["SELECT a$b$", "x$b$"]),
         ("SELECT $1;$2", vec!["SELECT $1", "$2"]),
         ("SELECT 1 -- ;'\n; x", vec!["SELECT 1 -- ;'\n", "x"]),
         ("-- a;\n/* b; /* c */ ; */ x; y", vec!["x", "y"]),
         ("SELECT /* ' */ 1; x", vec!["SELECT /* ' */ 1", "x"]),
         ("SELECT 2-1/1*/**/1; x", vec!["SELECT 2-1/1*/**/1", "x"]),
-        ("CREATE RULE r AS ON UPDATE TO t DO (a; b); x", vec!["CREATE RULE r AS ON UPDATE TO t DO (a; b)", "x"]),
+        (
+            "CREATE RULE r AS ON UPDATE TO t DO (a; b); x",
+            vec!["CREATE RULE r AS ON UPDATE TO t DO (a; b)", "x"],
+        ),
         ("SELECT 'ä;' AS ö; x", vec!["SELECT 'ä;' AS ö", "x"]),
     ] {
         assert_eq!(texts(script), expected, "{script}");
@@ -72,7 +81,10 @@ fn bodies_of_functions_are_whole() {
     assert_eq!(texts(&format!("{body}; SELECT 2;")), [body, "SELECT 2"]);
     let old = "CREATE FUNCTION begin() RETURNS int LANGUAGE sql AS 'SELECT 1'";
     assert_eq!(texts(&format!("{old}; x")), [old, "x"]);
-    assert_eq!(texts("BEGIN; SELECT CASE WHEN true THEN 1 END; END; x").len(), 4);
+    assert_eq!(
+        texts("BEGIN; SELECT CASE WHEN true THEN 1 END; END; x").len(),
+        4
+    );
     let block = "CREATE PROCEDURE p() BEGIN ATOMIC INSERT INTO t VALUES (1); END";
     assert_eq!(texts(&format!("{block};x")), [block, "x"]);
 }
@@ -80,10 +92,27 @@ fn bodies_of_functions_are_whole() {
 #[test]
 fn copy_data_ends_at_its_marker() {
     let script = "COPY t (a, \"from\") FROM stdin; -- rows\n1\t;'\n\\\\.\n\\.\nSELECT 1;";
-    assert_eq!(texts(script), ["COPY t (a, \"from\") FROM stdin", "<1\t;'\n\\\\.\n>", "<end>", "SELECT 1"]);
-    assert_eq!(texts("copy t from STDIN WITH (format csv);\r\n\\.\r\nx"), ["copy t from STDIN WITH (format csv)", "<end>", "x"]);
-    assert_eq!(texts("COPY t FROM stdin;\na\n\\."), ["COPY t FROM stdin", "<a\n>", "<end>"]);
-    let items = cut(&[b"COPY (SELECT 1 FROM stdin) TO STDOUT; COPY t FROM '/x/stdin'; COPY t FROM \"stdin\""]).unwrap();
+    assert_eq!(
+        texts(script),
+        [
+            "COPY t (a, \"from\") FROM stdin",
+            "<1\t;'\n\\\\.\n>",
+            "<end>",
+            "SELECT 1"
+        ]
+    );
+    assert_eq!(
+        texts("copy t from STDIN WITH (format csv);\r\n\\.\r\nx"),
+        ["copy t from STDIN WITH (format csv)", "<end>", "x"]
+    );
+    assert_eq!(
+        texts("COPY t FROM stdin;\na\n\\."),
+        ["COPY t FROM stdin", "<a\n>", "<end>"]
+    );
+    let items = cut(&[
+        b"COPY (SELECT 1 FROM stdin) TO STDOUT; COPY t FROM '/x/stdin'; COPY t FROM \"stdin\"",
+    ])
+    .unwrap();
     let copies: Vec<Option<CopyWith>> = items
         .iter()
         .map(|item| match item {
@@ -117,7 +146,10 @@ fn what_cannot_be_run_is_named_with_its_line() {
         assert!(error.problem.contains(words), "{script}: {error}");
     }
     assert_eq!(cut(&[b"SELECT 1,\n'\xff';"]).unwrap_err().line, 2);
-    assert_eq!(texts("\\restrict abc\nSELECT 1;\n\\unrestrict abc\n"), ["SELECT 1"]);
+    assert_eq!(
+        texts("\\restrict abc\nSELECT 1;\n\\unrestrict abc\n"),
+        ["SELECT 1"]
+    );
 }
 
 #[test]
@@ -155,9 +187,41 @@ fn nothing_but_the_open_statement_is_held() {
 /// Pieces of scripts, so that chance finds its way into every state.
 fn script() -> impl Strategy<Value = Vec<u8>> {
     let words = [
-        "'", "''", "E'", "\\", "\\'", "\"", "$", "$$", "$a$", "$a", "--", "-", "/*", "*/", "/", "*", "\n", "\r\n", " ", ";",
-        "(", ")", "COPY t FROM stdin;\n", "\\.\n", "\\.", "\\.\r\n", "CREATE FUNCTION f() BEGIN ATOMIC ", "CREATE OR ", "case ",
-        "end", "a", "é", "1", "e", "\\restrict x\n",
+        "'",
+        "''",
+        "E'",
+        "\\",
+        "\\'",
+        "\"",
+        "$",
+        "$$",
+        "$a$",
+        "$a",
+        "--",
+        "-",
+        "/*",
+        "*/",
+        "/",
+        "*",
+        "\n",
+        "\r\n",
+        " ",
+        ";",
+        "(",
+        ")",
+        "COPY t FROM stdin;\n",
+        "\\.\n",
+        "\\.",
+        "\\.\r\n",
+        "CREATE FUNCTION f() BEGIN ATOMIC ",
+        "CREATE OR ",
+        "case ",
+        "end",
+        "a",
+        "é",
+        "1",
+        "e",
+        "\\restrict x\n",
     ];
     let word = prop::sample::select(words.to_vec());
     prop::collection::vec(word, 0..40).prop_map(|words| words.concat().into_bytes())

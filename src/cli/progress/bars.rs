@@ -65,7 +65,9 @@ impl Bars {
                 .with_style(style("{spinner:.cyan} {prefix:<10.bold} {msg} {elapsed}"))
         };
         let bar = self.all.add(bar.with_prefix(self.count.phase));
-        let task = self.all.add(ProgressBar::new_spinner().with_style(style("  {wide_msg:.dim}")));
+        let task = self
+            .all
+            .add(ProgressBar::new_spinner().with_style(style("  {wide_msg:.dim}")));
         bar.enable_steady_tick(TICK);
         self.phase = Some(Phase {
             bar,
@@ -111,7 +113,11 @@ impl Bars {
 impl Phase {
     fn draw(&self, count: &Count) {
         if let Some(share) = count.share() {
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1000")]
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "0 to 1000"
+            )]
             self.bar.set_position((share * FULL as f64) as u64);
         }
         self.bar.set_message(count.text(self.began.elapsed()));

@@ -63,7 +63,11 @@ impl Count {
     pub(super) fn text(&self, elapsed: Duration) -> String {
         let mut parts = Vec::new();
         let seconds = elapsed.as_secs_f64().max(0.001);
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate for people, never negative")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rate for people, never negative"
+        )]
         let pace = |n: u64| (n as f64 / seconds) as u64;
         match (self.bytes, self.bytes_expected) {
             (0, 0) => {}
@@ -100,7 +104,11 @@ mod tests {
 
     fn counted(bytes: u64, tasks: u64, events: &[Event]) -> Count {
         let mut count = Count::default();
-        assert!(count.add(&Event::Phase { name: "data", bytes, tasks }));
+        assert!(count.add(&Event::Phase {
+            name: "data",
+            bytes,
+            tasks
+        }));
         for event in events {
             assert!(!count.add(event));
         }
@@ -110,7 +118,12 @@ mod tests {
     #[test]
     fn bytes_rows_and_time_left_agree() {
         let mib = 1024 * 1024;
-        let events = [Event::Bytes(10 * mib), Event::Rows(1000), Event::Bytes(10 * mib), Event::Rows(1000)];
+        let events = [
+            Event::Bytes(10 * mib),
+            Event::Rows(1000),
+            Event::Bytes(10 * mib),
+            Event::Rows(1000),
+        ];
         let count = counted(40 * mib, 3, &events);
         assert_eq!(count.share(), Some(0.5));
         assert_eq!(
@@ -123,7 +136,11 @@ mod tests {
     fn an_exceeded_estimate_never_shows_more_than_all() {
         let count = counted(100, 0, &[Event::Bytes(300)]);
         assert_eq!(count.share(), Some(0.99));
-        assert!(count.text(Duration::from_secs(1)).starts_with("300 B of 300 B"));
+        assert!(
+            count
+                .text(Duration::from_secs(1))
+                .starts_with("300 B of 300 B")
+        );
     }
 
     #[test]
@@ -137,7 +154,17 @@ mod tests {
     #[test]
     fn a_phase_begins_from_nothing() {
         let mut count = counted(10, 0, &[Event::Bytes(5)]);
-        count.add(&Event::Phase { name: "archive", bytes: 0, tasks: 0 });
-        assert_eq!(count, Count { phase: "archive", ..Count::default() });
+        count.add(&Event::Phase {
+            name: "archive",
+            bytes: 0,
+            tasks: 0,
+        });
+        assert_eq!(
+            count,
+            Count {
+                phase: "archive",
+                ..Count::default()
+            }
+        );
     }
 }

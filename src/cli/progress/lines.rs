@@ -87,7 +87,11 @@ mod tests {
             began: Instant::now(),
         };
         assert_eq!(pulse.line(Duration::ZERO), None);
-        pulse.count.add(&Event::Phase { name: "catalog", bytes: 0, tasks: 0 });
+        pulse.count.add(&Event::Phase {
+            name: "catalog",
+            bytes: 0,
+            tasks: 0,
+        });
         let line = pulse.line(Duration::from_secs(10)).unwrap();
         assert_eq!(line, "catalog: 10.0 s so far");
     }

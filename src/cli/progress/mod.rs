@@ -74,6 +74,11 @@ impl Shown {
         self.0.open().warn(warning);
     }
 
+    /// Shows a line above the bars.
+    pub(crate) fn say(&self, line: &str) {
+        self.0.open().say(line);
+    }
+
     /// Takes the bars away. What comes later is still shown.
     pub(crate) fn finish(&self) {
         let mut state = self.0.open();
@@ -96,9 +101,12 @@ impl State {
         if !self.warned.insert(warning.to_owned()) {
             return;
         }
-        let line = format!("warning: {warning}");
+        self.say(&format!("warning: {warning}"));
+    }
+
+    fn say(&self, line: &str) {
         match &self.display {
-            Display::Bars(bars) => bars.above(&line),
+            Display::Bars(bars) => bars.above(line),
             Display::Lines(_) | Display::Nothing => diagnostic(line),
         }
     }
