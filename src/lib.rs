@@ -2,6 +2,8 @@
 
 pub mod archive;
 pub mod catalog;
+#[doc(hidden)] // the program, not the library
+pub mod cli;
 pub mod dump;
 pub mod error;
 pub mod graph;

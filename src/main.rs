@@ -1,2 +1,7 @@
-//! The `pgark` binary.
-fn main() {}
+//! The `pgark` binary: everything is in [`pgark::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pgark::cli::main()
+}

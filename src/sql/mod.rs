@@ -3,6 +3,7 @@
 mod ident;
 mod literal;
 mod pattern;
+pub mod script;
 mod statement;
 
 pub use ident::{Ident, QualifiedName};

@@ -1,0 +1,93 @@
+//! Which server and database: the options of PostgreSQL's own tools become [`ConnSettings`], with a password from the terminal where one is wanted.
+
+use std::io::{self, IsTerminal as _};
+
+use super::Context;
+use super::output::diagnostic;
+use crate::error::{Error, Result};
+use crate::pg::connect::wants_password;
+use crate::pg::{ConnSettings, Environment, connect};
+
+/// Where to connect.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct Connection {
+    /// Database: a name, a URL such as postgres://user@host/shop, or key=value settings
+    #[arg(short, long, value_name = "DATABASE")]
+    pub(crate) dbname: Option<String>,
+    /// Server's host name or socket directory
+    #[arg(short = 'h', long, value_name = "HOST")]
+    host: Option<String>,
+    /// Server's port
+    #[arg(short, long, value_name = "PORT")]
+    port: Option<String>,
+    /// User name
+    #[arg(short = 'U', long, value_name = "NAME")]
+    username: Option<String>,
+    /// Never ask for a password
+    #[arg(short = 'w', long, conflicts_with = "password")]
+    no_password: bool,
+    /// Ask for a password before connecting
+    #[arg(short = 'W', long)]
+    password: bool,
+}
+
+impl Connection {
+    /// The settings, with the warnings that came up shown.
+    pub(crate) async fn settings(&self, cx: &Context) -> Result<ConnSettings> {
+        let flags = [
+            ("host", &self.host),
+            ("port", &self.port),
+            ("user", &self.username),
+        ];
+        let flags: Vec<(&str, &str)> = flags
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value.as_deref()?)))
+            .collect();
+        let environment = Environment::of_process();
+        let settings = ConnSettings::resolve(&environment, self.dbname.as_deref(), &flags)?;
+        for warning in settings.warnings() {
+            diagnostic(format!("warning: {warning}"));
+        }
+        if self.password {
+            return ask(settings);
+        }
+        if self.no_password || !io::stdin().is_terminal() {
+            return Ok(settings);
+        }
+        self.settings_by_trial(settings, cx).await
+    }
+
+    /// With somebody at the terminal: connects once to see whether a password is wanted. Other failures come up again with their place.
+    async fn settings_by_trial(
+        &self,
+        settings: ConnSettings,
+        cx: &Context,
+    ) -> Result<ConnSettings> {
+        if cx.common.verbose {
+            diagnostic(format!("connecting to {settings}"));
+        }
+        match connect(&settings, "login").await {
+            Ok(session) => {
+                session.close().await;
+                Ok(settings)
+            }
+            Err(error) if wants_password(&error) => ask(settings),
+            Err(_) => Ok(settings),
+        }
+    }
+}
+
+fn ask(settings: ConnSettings) -> Result<ConnSettings> {
+    let prompt = format!(
+        "Password for user {}: ",
+        crate::toc::printable(settings.user())
+    );
+    let password = rpassword::prompt_password(prompt).map_err(|problem| Error::Failed {
+        object: "password".to_owned(),
+        problem: format!("it cannot be asked for: {problem}"),
+        remedy: "put it into ~/.pgpass or PGPASSWORD".to_owned(),
+        source: None,
+    })?;
+    Ok(settings.with_password(&password))
+}

@@ -1,0 +1,211 @@
+//! `pgark dump`: a database becomes an archive.
+
+use std::time::Duration;
+
+use super::connection::Connection;
+use super::output::{columns, diagnostic};
+use super::selection::Choice;
+use super::{Context, exit::Outcome, human, place};
+use crate::archive::ArchiveName;
+use crate::dump::{DumpOptions, DumpReport, PlannedTable, dump, plan};
+use crate::error::{Error, Result};
+
+/// Saves a database as an archive
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pgark dump -d shop                          into ./backups, as shop-<time of the snapshot>
+  pgark dump -d shop -j 8 -r /mnt/backups     with eight connections that read rows
+  pgark dump -d shop --plan                   what would be read, and in how many pieces
+  pgark dump -d shop -n sales -T 'sales.log_*' --keep-last 10
+  pgark dump -d 'postgres://backup@db.example.com/shop?sslmode=verify-full'
+
+Rows that did not change since the last dump cost no new space. Nothing is reported as done before all of it is on disk.")]
+pub(crate) struct Dump {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    choice: Choice,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "How")]
+struct How {
+    /// Connections that read rows [default: the number of cores]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
+    /// The archive's name [default: database and time]
+    #[arg(long, value_name = "NAME")]
+    name: Option<ArchiveName>,
+    /// Only show what would be read, and in how many pieces
+    #[arg(long)]
+    plan: bool,
+    /// After success remove older archives of this database, keeping N
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    keep_last: Option<u32>,
+    /// zstd's level
+    #[arg(long, value_name = "1..19", default_value = "1", value_parser = clap::value_parser!(i32).range(1..=19))]
+    level: i32,
+    /// Give up when a table lock is not granted in time: 500ms, 30s, 5min; a bare number is milliseconds
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    lock_wait_timeout: Option<Duration>,
+    /// Wait for a snapshot that no serializable transaction can contradict
+    #[arg(long)]
+    serializable_deferrable: bool,
+}
+
+/// The machine's cores.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}
+
+impl Dump {
+    fn options(&self) -> DumpOptions {
+        DumpOptions {
+            jobs: self.how.jobs.map_or_else(cores, usize::from),
+            name: self.how.name.clone(),
+            selection: self.choice.selection(),
+            level: self.how.level,
+            keep_last: self.how.keep_last.map(|n| n as usize),
+            serializable_deferrable: self.how.serializable_deferrable,
+            lock_wait: self.how.lock_wait_timeout,
+            ..DumpOptions::default()
+        }
+    }
+
+    pub(crate) async fn run(&self, cx: &Context) -> Result<Outcome> {
+        // The place first: a wrong one should not be noticed after a password was typed.
+        let options = self.options();
+        if self.how.plan {
+            let settings = self.connection.settings(cx).await?;
+            let tables = plan(&settings, &options).await?;
+            return print_plan(&tables, cx);
+        }
+        let repository = place::open_or_create(&cx.common.repo).await?;
+        let settings = self.connection.settings(cx).await?;
+        let report = dump(&settings, &repository, &options, cx.shown.progress()).await?;
+        cx.shown.finish();
+        print_report(&report, cx)?;
+        Ok(Outcome::Done)
+    }
+}
+
+fn print_report(report: &DumpReport, cx: &Context) -> Result<()> {
+    for warning in &report.warnings {
+        cx.shown.warn_once(warning);
+    }
+    if cx.common.json {
+        return cx.output.json(report);
+    }
+    cx.output.line(summary(report, &cx.common.repo))?;
+    if cx.common.verbose {
+        for skipped in &report.skipped {
+            diagnostic(format!("left out: {skipped}"));
+        }
+    } else if !report.skipped.is_empty() {
+        let n = human::things(report.skipped.len() as u64, "object");
+        diagnostic(format!("{n} left out; -v or `pgark show` names them"));
+    }
+    for name in &report.removed {
+        cx.output.line(format!("removed {name}"))?;
+    }
+    Ok(())
+}
+
+fn summary(report: &DumpReport, repo: &str) -> String {
+    format!(
+        "{}: {}, {}, {} → {} ({} new) in {repo}, {}",
+        report.name,
+        human::things(report.tables, "table"),
+        human::things(report.rows, "row"),
+        human::bytes(report.raw_bytes),
+        human::bytes(report.stored_bytes),
+        human::bytes(report.new_bytes),
+        human::duration(Duration::from_millis(report.duration_ms)),
+    )
+}
+
+fn print_plan(tables: &[PlannedTable], cx: &Context) -> Result<Outcome> {
+    if cx.common.json {
+        cx.output.json(&serde_json::json!({ "tables": tables }))?;
+        return Ok(Outcome::Done);
+    }
+    let rows: Vec<Vec<String>> = tables
+        .iter()
+        .map(|table| {
+            vec![
+                table.table.clone(),
+                human::bytes(table.bytes),
+                table.method.to_owned(),
+                human::count(table.segments as u64),
+                table.reason.unwrap_or_default().to_owned(),
+            ]
+        })
+        .collect();
+    let head = ["TABLE", "SIZE", "READ", "PIECES", "IN ONE PIECE BECAUSE"];
+    cx.output
+        .line(columns(&head, &rows, &[false, true, false, true, false]))?;
+    let n_bytes = tables.iter().map(|table| table.bytes).sum();
+    cx.output.line(format!(
+        "{}, {} on the server",
+        human::things(tables.len() as u64, "table"),
+        human::bytes(n_bytes)
+    ))?;
+    Ok(Outcome::Done)
+}
+
+/// A time as PostgreSQL writes settings: a number, with `ms`, `s`, `min` or `h`; milliseconds without.
+fn parse_time(text: &str) -> Result<Duration> {
+    let n_digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(n_digits);
+    let unit_ms = match unit.trim() {
+        "" | "ms" => 1,
+        "s" => 1000,
+        "min" => 60_000,
+        "h" => 3_600_000,
+        _ => 0,
+    };
+    let number: Option<u64> = number.parse().ok();
+    match number.and_then(|number| number.checked_mul(unit_ms)) {
+        Some(ms) if ms > 0 && i32::try_from(ms).is_ok() => Ok(Duration::from_millis(ms)),
+        _ => Err(Error::Usage(
+            "a time is a number above 0 with ms, s, min or h, such as 30s; 24 days at most"
+                .to_owned(),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_units() {
+        for (text, ms) in [
+            ("500", 500),
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("5 min", 300_000),
+            ("1h", 3_600_000),
+        ] {
+            assert_eq!(
+                parse_time(text).unwrap(),
+                Duration::from_millis(ms),
+                "{text}"
+            );
+        }
+        for wrong in [
+            "",
+            "s",
+            "0",
+            "1d",
+            "-1s",
+            "99999999999",
+            "999999999999999999999s",
+        ] {
+            assert!(parse_time(wrong).is_err(), "{wrong}");
+        }
+    }
+}

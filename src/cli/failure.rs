@@ -1,0 +1,168 @@
+//! How errors are told: the chain once, a server's error unfolded, a hint where there is one. Never a password.
+
+use std::error::Error as StdError;
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+use serde::Serialize;
+use tokio_postgres::error::{DbError, ErrorPosition};
+
+use super::exit::code_of;
+use super::output::diagnostic;
+use crate::error::Error;
+
+/// An error in the parts that people and programs want.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Failure {
+    message: String,
+    sqlstate: Option<String>,
+    detail: Option<String>,
+    hint: Option<String>,
+    context: Option<String>,
+    position: Option<u32>,
+    exit_code: u8,
+}
+
+impl Failure {
+    pub(crate) fn new(error: &Error) -> Failure {
+        let mut failure = Failure {
+            message: error.to_string(),
+            sqlstate: None,
+            detail: None,
+            hint: error.remedy().map(str::to_owned),
+            context: None,
+            position: None,
+            exit_code: code_of(error),
+        };
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            if let Some(server) = server_error(error) {
+                failure.unfold(server);
+                break;
+            }
+            failure.add(&error.to_string());
+            cause = error.source();
+        }
+        failure
+    }
+
+    fn unfold(&mut self, server: &DbError) {
+        self.add(server.message());
+        self.sqlstate = Some(server.code().code().to_owned());
+        self.detail = server.detail().map(str::to_owned);
+        self.hint = self
+            .hint
+            .take()
+            .or_else(|| server.hint().map(str::to_owned));
+        self.context = server.where_().map(str::to_owned);
+        self.position = match server.position() {
+            Some(ErrorPosition::Original(position)) => Some(*position),
+            _ => None,
+        };
+    }
+
+    /// Adds a cause unless its text is there already: libraries repeat their causes in their own texts.
+    fn add(&mut self, cause: &str) {
+        if !cause.is_empty() && !self.message.contains(cause) {
+            self.message.push_str(": ");
+            self.message.push_str(cause);
+        }
+    }
+
+    /// The lines for people.
+    fn text(&self) -> String {
+        let mut text = format!("pgark: {}", self.message);
+        let mut line = |label: &str, value: Option<&str>| {
+            if let Some(value) = value {
+                text.push_str(&format!("\n  {label}: {value}"));
+            }
+        };
+        line("SQLSTATE", self.sqlstate.as_deref());
+        line("DETAIL", self.detail.as_deref());
+        line("CONTEXT", self.context.as_deref());
+        let position = self
+            .position
+            .map(|n| format!("character {n} of the statement"));
+        line("POSITION", position.as_deref());
+        line("hint", self.hint.as_deref());
+        text
+    }
+}
+
+/// The server's words, if the error is theirs.
+fn server_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a DbError> {
+    error.downcast_ref::<DbError>().or_else(|| {
+        let error = error.downcast_ref::<tokio_postgres::Error>()?;
+        error.as_db_error()
+    })
+}
+
+/// Tells the error and returns the exit code.
+pub(crate) fn print(error: &Error, json: bool) -> u8 {
+    let failure = Failure::new(error);
+    if json {
+        print_json(&failure);
+    } else if matches!(error, Error::Cancelled) {
+        diagnostic("cancelled");
+    } else {
+        diagnostic(failure.text());
+    }
+    failure.exit_code
+}
+
+/// Standard output, because a program that asked for JSON reads it there.
+fn print_json(failure: &Failure) {
+    let value = serde_json::json!({ "error": failure });
+    let output = super::output::Output::default();
+    // There is nobody to tell if this fails.
+    let _ = output.json(&value).and_then(|()| output.flush());
+}
+
+/// Tells what is wrong with the command line, or prints the help or the version that was asked for.
+pub(crate) fn of_arguments(problem: &clap::Error, arguments: &[OsString]) -> u8 {
+    let is_answer = matches!(
+        problem.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    );
+    if !is_answer && arguments.iter().any(|argument| argument == "--json") {
+        let text = problem.render().to_string();
+        let text = text.trim_end().strip_prefix("error: ").unwrap_or(&text);
+        return print(&Error::Usage(text.to_owned()), true);
+    }
+    // A closed pipe is no failure of the help.
+    let _ = problem.print();
+    if is_answer { 0 } else { 2 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let inner = std::io::Error::other("disk on fire");
+        let outer = std::io::Error::other(format!("cannot write: {inner}"));
+        let error = Error::Failed {
+            object: "table s.t".to_owned(),
+            problem: "saving failed".to_owned(),
+            remedy: "put it out".to_owned(),
+            source: Some(Box::new(outer)),
+        };
+        let failure = Failure::new(&error);
+        assert_eq!(
+            failure.text(),
+            "pgark: table s.t: saving failed: cannot write: disk on fire\n  hint: put it out"
+        );
+        assert_eq!(failure.exit_code, 1);
+    }
+
+    #[test]
+    fn json_has_the_promised_fields() {
+        let failure = Failure::new(&Error::Usage("no".to_owned()));
+        let value = serde_json::to_value(&failure).unwrap();
+        for field in ["message", "sqlstate", "detail", "hint", "exit_code"] {
+            assert!(value.get(field).is_some(), "{field}");
+        }
+        assert_eq!(value["exit_code"], 2);
+    }
+}

@@ -1,0 +1,158 @@
+//! The command line: what is parsed, which verb runs, what is printed, how the program ends. The work itself is the library's.
+
+mod choose;
+mod connection;
+mod dump;
+mod exec;
+mod exit;
+mod failure;
+mod human;
+mod list;
+mod output;
+mod place;
+mod progress;
+mod restore;
+mod selection;
+mod show;
+mod signals;
+mod sql;
+mod verify;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::Result;
+use exit::Outcome;
+use output::Output;
+use progress::{Shown, Style};
+
+/// How long work on other threads may go on after the end was decided.
+const SHUTDOWN: Duration = Duration::from_secs(1);
+
+const AFTER_HELP: &str = "\
+Examples:
+  pgark dump -d shop                   save the database shop in ./backups
+  pgark list                           which archives there are
+  pgark verify --all                   prove every stored byte, without a server
+  pgark restore -d shop_new -C --from-database shop
+                                       the newest archive of shop as a new database
+  pgark sql > shop.sql                 an archive as a plain SQL script
+
+A database is a name, a URL (postgres://user@host/shop) or key=value settings; PG* variables, ~/.pgpass and
+service files are honoured. `pgark VERB --help` shows the options of a verb, docs/exit-codes.md the exit codes.";
+
+/// Dumps PostgreSQL databases into archives that share their data, verifies them, and restores them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pgark",
+    version,
+    disable_help_flag = true,
+    disable_help_subcommand = true,
+    after_help = AFTER_HELP,
+    max_term_width = 110
+)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What every verb understands.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "General")]
+pub(crate) struct Common {
+    /// Folder with the archives
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FOLDER",
+        env = "PGARK_REPO",
+        default_value = "./backups"
+    )]
+    repo: String,
+    /// Say more about what is done and left out
+    #[arg(short, long, global = true)]
+    verbose: bool,
+    /// Print the result as JSON on standard output
+    #[arg(long, global = true)]
+    json: bool,
+    /// How progress is shown on standard error: bars on a terminal, a line every 10 seconds elsewhere
+    #[arg(long, global = true, value_name = "STYLE", default_value = "auto")]
+    progress: Style,
+    /// Print help
+    #[arg(long, global = true, action = clap::ArgAction::Help)]
+    help: Option<bool>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Dump(dump::Dump),
+    List(list::List),
+    Show(show::Show),
+    Sql(sql::SqlScript),
+    Exec(exec::Exec),
+    Verify(verify::Verify),
+    Restore(restore::Restore),
+}
+
+/// What a running verb needs of the command line besides its own options.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) common: Common,
+    pub(crate) output: Output,
+    pub(crate) shown: Shown,
+}
+
+impl Verb {
+    async fn run(&self, cx: &Context) -> Result<Outcome> {
+        match self {
+            Verb::Dump(verb) => verb.run(cx).await,
+            Verb::List(verb) => verb.run(cx).await,
+            Verb::Show(verb) => verb.run(cx).await,
+            Verb::Sql(verb) => verb.run(cx).await,
+            Verb::Exec(verb) => verb.run(cx).await,
+            Verb::Verify(verb) => verb.run(cx).await,
+            Verb::Restore(verb) => verb.run(cx).await,
+        }
+    }
+}
+
+/// Runs the program with the process's arguments.
+pub fn main() -> ExitCode {
+    ExitCode::from(run_with(std::env::args_os()))
+}
+
+fn run_with(arguments: impl Iterator<Item = OsString>) -> u8 {
+    let arguments: Vec<OsString> = arguments.collect();
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(problem) => return failure::of_arguments(&problem, &arguments),
+    };
+    let shown = Shown::new(cli.common.progress, cli.common.json);
+    let cx = Context {
+        output: Output::default(),
+        shown,
+        common: cli.common,
+    };
+    let ended = run(&cli.verb, &cx);
+    cx.shown.finish();
+    match ended.and_then(|outcome| cx.output.flush().map(|()| outcome)) {
+        Ok(outcome) => outcome.exit_code(),
+        Err(error) => failure::print(&error, cx.common.json),
+    }
+}
+
+fn run(verb: &Verb, cx: &Context) -> Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| crate::Error::failed("starting", e, "allow the process more threads"))?;
+    let ended = runtime.block_on(signals::interruptible(verb.run(cx)));
+    runtime.shutdown_timeout(SHUTDOWN);
+    ended
+}
