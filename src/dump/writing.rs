@@ -17,7 +17,7 @@ use crate::archive::fingerprint::Fingerprint;
 use crate::archive::index::{CopyFormat, Segment, TableIndex};
 use crate::archive::jsonl::{JsonlWriter, Written};
 use crate::archive::lease::Lease;
-use crate::archive::manifest::{FORMAT, Group, Manifest, Skipped, Totals};
+use crate::archive::manifest::{FORMAT, Group, Manifest, Totals};
 use crate::archive::name::ArchiveName;
 use crate::archive::repository::{Archive, Repository};
 use crate::error::{Error, Result};
@@ -44,6 +44,19 @@ pub(super) struct ArchivePlace<'a> {
     pub group: Group,
 }
 
+/// What was read, with the plan that says whose it is.
+#[derive(Debug)]
+pub(super) struct Rows {
+    /// The planned tables.
+    pub tables: Vec<TablePlan>,
+    /// The entry of the large objects.
+    pub large_objects: Option<EntryId>,
+    /// Segments and chunks.
+    pub read: Read,
+    /// `setval` statements by sequence.
+    pub values: HashMap<Oid, Sql>,
+}
+
 /// A committed archive and what the report says of it beyond the manifest.
 #[derive(Debug)]
 pub(super) struct Committed {
@@ -63,12 +76,15 @@ impl Committed {
 pub(super) async fn write(
     place: ArchivePlace<'_>,
     looked: Looked,
-    tables: Vec<TablePlan>,
-    large_objects: Option<EntryId>,
-    mut read: Read,
-    values: HashMap<Oid, Sql>,
+    rows: Rows,
     options: &DumpOptions,
 ) -> Result<Committed> {
+    let Rows {
+        tables,
+        large_objects,
+        mut read,
+        values,
+    } = rows;
     let indexes = gather(&tables, large_objects, std::mem::take(&mut read.segments))?;
     let mut index = JsonlWriter::new(place.chunks.clone(), place.settings);
     for table in &indexes {
@@ -103,7 +119,7 @@ pub(super) async fn write(
         group,
         source: looked.facts.source,
         selection: options.selection.as_options(),
-        skipped: Vec::<Skipped>::new(),
+        skipped: looked.skipped,
         totals,
         toc: toc.refs(),
         data_index: index.refs(),
