@@ -1,6 +1,6 @@
 //! The end of a dump: what was read becomes data index, TOC and manifest, in that order, the manifest last.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -98,8 +98,13 @@ pub(super) async fn write(
         toc.push(&with_value(entry, &sequences, &values)).await?;
     }
     let toc = toc.finish().await?;
+    keep_named(&mut read.chunks, &indexes);
     note_chunks(&mut read.chunks, &[&index, &toc]);
-    let totals = totals(&indexes, n_entries, &read.chunks);
+    let totals = Totals {
+        n_tables: tables.len() as u64,
+        n_entries,
+        ..totals(&indexes, &read.chunks)
+    };
     let ArchivePlace {
         repository,
         chunks,
@@ -238,6 +243,16 @@ fn index_of(
     }
 }
 
+/// Chunks of text that turned to binary on the way were stored, but no segment names them.
+fn keep_named(chunks: &mut HashMap<Digest, (u64, bool)>, indexes: &[TableIndex]) {
+    let segments = indexes.iter().flat_map(|index| &index.segments);
+    let named: HashSet<Digest> = segments
+        .flat_map(|segment| &segment.pieces)
+        .map(|piece| piece.chunk)
+        .collect();
+    chunks.retain(|chunk, _| named.contains(chunk));
+}
+
 fn note_chunks(chunks: &mut HashMap<Digest, (u64, bool)>, written: &[&Written]) {
     for stored in written.iter().flat_map(|written| &written.chunks) {
         let ChunkRef {
@@ -250,16 +265,8 @@ fn note_chunks(chunks: &mut HashMap<Digest, (u64, bool)>, written: &[&Written]) 
     }
 }
 
-fn totals(indexes: &[TableIndex], n_entries: u64, chunks: &HashMap<Digest, (u64, bool)>) -> Totals {
-    // Chunks of text that turned to binary were stored but are named by nobody.
-    let mut named: BTreeSet<Digest> = BTreeSet::new();
-    let pieces = indexes
-        .iter()
-        .flat_map(|index| &index.segments)
-        .flat_map(|segment| &segment.pieces);
-    named.extend(pieces.map(|piece| piece.chunk));
+fn totals(indexes: &[TableIndex], chunks: &HashMap<Digest, (u64, bool)>) -> Totals {
     Totals {
-        n_tables: indexes.len() as u64,
         n_rows: indexes.iter().map(|index| index.n_rows).sum(),
         raw_bytes: indexes.iter().map(|index| index.n_bytes).sum(),
         stored_bytes: chunks.values().map(|(n_bytes, _)| n_bytes).sum(),
@@ -268,8 +275,8 @@ fn totals(indexes: &[TableIndex], n_entries: u64, chunks: &HashMap<Digest, (u64,
             .filter(|(_, new)| *new)
             .map(|(n_bytes, _)| n_bytes)
             .sum(),
-        n_chunks: chunks.len().max(named.len()) as u64,
-        n_entries,
+        n_chunks: chunks.len() as u64,
+        ..Totals::default()
     }
 }
 
