@@ -10,6 +10,7 @@
 mod archives;
 mod comparator;
 mod connections;
+mod dumping;
 mod harness;
 mod restore_basic;
 mod support;
