@@ -11,5 +11,7 @@ mod comparator;
 mod connections;
 mod archives;
 mod harness;
+mod kind_docs;
+mod recipe;
 mod restore_basic;
 mod support;
