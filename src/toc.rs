@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::pg::version::ServerVersion;
+pub use crate::sql::printable;
 use crate::sql::{Grantee, Role, Sql, sql};
 
 /// The number of an entry inside one archive; dense, in restore order, meaningless elsewhere.
@@ -157,19 +158,6 @@ impl fmt::Display for EntryName {
         }
         f.write_str(&printable(&self.name))
     }
-}
-
-/// `text` with control characters escaped, so that a name can break neither a line nor a terminal.
-pub fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            if c.is_control() {
-                c.escape_default().collect()
-            } else {
-                vec![c]
-            }
-        })
-        .collect()
 }
 
 /// Statements that run together, with the locks they take.

@@ -3,12 +3,14 @@
 mod ident;
 mod literal;
 mod pattern;
+mod printable;
 pub mod script;
 mod statement;
 
 pub use ident::{Ident, QualifiedName};
 pub use literal::{DollarQuoted, Literal};
 pub use pattern::{Pattern, PatternScope};
+pub use printable::printable;
 pub use statement::{Fragment, Grantee, Piece, Role, ServerSql, Sql};
 
 /// Builds a [`Sql`] from fragments: `sql!["DROP TABLE ", &name]`.

@@ -712,7 +712,7 @@ impl Statement {
             }
             text.push_str(word);
         }
-        crate::toc::printable(&text)
+        super::printable(&text)
     }
 }
 

@@ -12,5 +12,7 @@ mod comparator;
 mod connections;
 mod dumping;
 mod harness;
+mod kind_docs;
+mod recipe;
 mod restore_basic;
 mod support;
