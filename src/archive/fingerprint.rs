@@ -361,7 +361,7 @@ mod tests {
         reader.push(b"1\tone\n2\t\\N\n");
         assert_eq!(
             reader.finish().unwrap().hex(),
-            fingerprint_of(&[b"1\tone", b"2\t\\N"]).hex()
+            "66d46ba54ddb3079d301b40820c9b93f"
         );
     }
 

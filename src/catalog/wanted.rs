@@ -48,7 +48,7 @@ impl Wanted {
         let parts = match subject.follows {
             Follows::Itself => match self.relations.get(&id.oid) {
                 Some(parts) => *parts,
-                None if self.everything && id.oid < FIRST_NORMAL_OID => acl_only,
+                None if self.everything && is_in_pg_catalog(id.oid, core) => acl_only,
                 None => PartSet::NONE,
             },
             Follows::Relation(relation) => {
@@ -64,12 +64,15 @@ impl Wanted {
             }
             Follows::Schema(schema) => self.parts_in_schema(subject, schema, core, acl_only),
             Follows::Database if !self.everything => PartSet::NONE,
-            Follows::Database if id.oid < FIRST_NORMAL_OID => acl_only,
-            Follows::Database
-                if id.class == class::LARGE_OBJECT_METADATA && !self.large_objects =>
-            {
-                PartSet::NONE
+            // Before the next line: `lo_create` takes any OID, so a low one says nothing.
+            Follows::Database if id.class == class::LARGE_OBJECT_METADATA => {
+                if self.large_objects {
+                    PartSet::ALL
+                } else {
+                    PartSet::NONE
+                }
             }
+            Follows::Database if id.oid < FIRST_NORMAL_OID => acl_only,
             Follows::Database => PartSet::ALL,
         };
         parts.and(self.mask)
@@ -118,4 +121,11 @@ impl Wanted {
             Follows::Database => self.everything,
         }
     }
+}
+
+/// Initdb's own relations whose privileges count. Those of `information_schema` never do: servers disagree about them.
+fn is_in_pg_catalog(relation: Oid, core: &Core) -> bool {
+    let row = core.relations.get(&relation);
+    relation < FIRST_NORMAL_OID
+        && row.is_some_and(|row| core.schema_name(row.schema) == "pg_catalog")
 }

@@ -22,8 +22,6 @@ pub(super) struct Looked {
     pub facts: SourceFacts,
     /// Entries in order.
     pub toc: Toc,
-    /// What selection decided, for the manifest.
-    pub locked: Locked,
 }
 
 /// Reads the catalog until a whole reading was undisturbed.
@@ -50,7 +48,6 @@ pub(super) async fn look(
                     owner,
                     facts,
                     toc: *toc,
-                    locked,
                 });
             }
             Reading::Disturbed(by) => {

@@ -354,6 +354,7 @@ impl<'a> Assembly<'a> {
             .depends_of(draft.key.id)
             .filter(|row| row.ref_class == class::RELATION);
         relations.extend(depends.map(|row| row.ref_oid));
+        relations.extend(self.relations_with_domain(draft.key.id));
         let mut rows = Vec::new();
         for relation in relations {
             let family = std::iter::once(relation).chain(core.descendants(relation));
@@ -361,6 +362,36 @@ impl<'a> Assembly<'a> {
             rows.extend(keys.filter_map(|key| self.by_key.get(&key).copied()));
         }
         rows
+    }
+
+    /// A domain's constraint that is not valid yet must wait for the rows of every relation that has the domain somewhere:
+    /// they were there before it, and may violate it.
+    fn relations_with_domain(&self, constraint: CatalogId) -> BTreeSet<Oid> {
+        let core = self.cx.core();
+        let mut domains = core.domain_constraints.values().flatten();
+        let domain = domains.find(|row| CatalogId::new(class::CONSTRAINT, row.oid) == constraint);
+        let mut relations = BTreeSet::new();
+        let mut seen: BTreeSet<CatalogId> = domain
+            .map(|row| CatalogId::ty(row.domain))
+            .into_iter()
+            .collect();
+        let mut open: Vec<CatalogId> = seen.iter().copied().collect();
+        while let Some(used) = open.pop() {
+            let users = core
+                .depends
+                .iter()
+                .filter(|row| CatalogId::new(row.ref_class, row.ref_oid) == used);
+            for row in users.filter(|row| matches!(row.class, class::TYPE | class::RELATION)) {
+                let user = CatalogId::new(row.class, row.oid);
+                if row.class == class::RELATION {
+                    relations.insert(row.oid);
+                }
+                if seen.insert(user) {
+                    open.push(user);
+                }
+            }
+        }
+        relations
     }
 
     fn entry(&self, id: EntryId, placed: Placed, needs: Vec<EntryId>) -> Entry {

@@ -79,27 +79,24 @@ mod tests {
     use crate::pg::version::{V13, V14, V16};
     use crate::sql::sql;
 
-    fn texts(clauses: &[Clause]) -> Vec<(Option<u32>, Option<u32>, Option<String>, String)> {
+    /// Each form as `[since, until) text; lost`.
+    fn texts(clauses: &[Clause]) -> Vec<String> {
         let drafts = forms(clauses, |understood| {
             DraftForm::plain(vec![sql!["X ", Sql::list(understood)]], Vec::new())
         });
-        let text = |draft: DraftForm| {
-            let form = draft.form;
-            let major = |version: Option<ServerVersion>| version.map(ServerVersion::major);
-            (
-                major(form.since),
-                major(form.until),
-                form.lost,
-                form.steps[0].sql[0].text(),
-            )
+        let major = |version: Option<ServerVersion>| version.map_or(0, ServerVersion::major);
+        let text = |DraftForm { form, .. }: &DraftForm| {
+            let (since, until) = (major(form.since), major(form.until));
+            let lost = form.lost.as_deref().unwrap_or("nothing");
+            format!("{since}..{until} {}; {lost}", form.steps[0].sql[0].text())
         };
-        drafts.into_iter().map(text).collect()
+        drafts.iter().map(text).collect()
     }
 
     #[test]
     fn clauses_of_every_target_give_one_form() {
         let clauses = [Clause::new(sql!["a"]), Clause::new(sql!["b"])];
-        assert_eq!(texts(&clauses), [(None, None, None, "X a, b".to_owned())]);
+        assert_eq!(texts(&clauses), ["0..0 X a, b; nothing"]);
     }
 
     #[test]
@@ -114,14 +111,9 @@ mod tests {
             Clause::since(V16, sql!["parallel"], None),
         ];
         let expected = [
-            (Some(16), None, None, "X a, parallel".to_owned()),
-            (Some(14), Some(16), None, "X a, on".to_owned()),
-            (
-                None,
-                Some(14),
-                Some("streaming".to_owned()),
-                "X a".to_owned(),
-            ),
+            "16..0 X a, parallel; nothing",
+            "14..16 X a, on; nothing",
+            "0..14 X a; streaming",
         ];
         assert_eq!(texts(&clauses), expected);
         let drafts = forms(&clauses, |_| DraftForm::default());

@@ -1,13 +1,12 @@
 //! Event triggers. They are restored last, so that none sees the restore's own statements.
 
 use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
-use super::names::{CatalogName, function_name};
 use super::row::{Letter, NoText, Oid, catalog_row};
 use super::rule::state_verb;
-use super::{Ddl, DraftForm, KindFacts, ObjectKind};
+use super::{Ddl, DraftForm, KindFacts, ObjectKind, naming};
 use crate::error::Result;
 use crate::pg::version::V17;
-use crate::sql::{Ident, Literal, Sql, sql};
+use crate::sql::{Ident, Literal, ServerSql, Sql, sql};
 use crate::toc::{EntryName, Stage};
 
 catalog_row! {
@@ -20,7 +19,7 @@ catalog_row! {
         /// O as created, D disabled, R on replicas, A always.
         enabled: Letter = col("e.evtenabled"),
         tags: Option<Vec<String>> = col("e.evttags"),
-        function: Option<CatalogName> = by(|_| function_name("e.evtfoid")),
+        function: Option<ServerSql> = by(|_| naming::function("e.evtfoid")),
     }
 }
 
@@ -28,7 +27,7 @@ catalog_row! {
 #[derive(Debug)]
 pub struct EventTrigger {
     row: EventTriggerRow,
-    function: CatalogName,
+    function: ServerSql,
 }
 
 impl ObjectKind for EventTrigger {

@@ -1,11 +1,10 @@
 //! Foreign data wrappers.
 
 use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
-use super::names::{CatalogName, function_name};
 use super::row::{NoText, Oid, catalog_row};
-use super::{Ddl, KindFacts, ObjectKind, common};
+use super::{Ddl, KindFacts, ObjectKind, common, naming};
 use crate::error::Result;
-use crate::sql::{Ident, Sql, sql};
+use crate::sql::{Ident, ServerSql, Sql, sql};
 use crate::toc::{EntryName, Stage};
 
 catalog_row! {
@@ -14,8 +13,8 @@ catalog_row! {
         oid: Oid = col("f.oid"),
         name: String = col("f.fdwname"),
         owner: Oid = col("f.fdwowner"),
-        handler: Option<CatalogName> = by(|_| function_name("f.fdwhandler")),
-        validator: Option<CatalogName> = by(|_| function_name("f.fdwvalidator")),
+        handler: Option<ServerSql> = by(|_| naming::function("f.fdwhandler")),
+        validator: Option<ServerSql> = by(|_| naming::function("f.fdwvalidator")),
         options: Option<Vec<String>> = col("f.fdwoptions"),
     }
 }

@@ -95,7 +95,7 @@ impl ObjectKind for ForeignTable {
 }
 
 impl ForeignTable {
-    fn statements(&self, cx: &RenderCx<'_>, target: ServerVersion) -> Statements {
+    fn statements(&self, cx: &RenderCx<'_>, target: ServerVersion) -> Option<Statements> {
         let columns = Columns {
             cx: *cx,
             relation: self.row.oid,
@@ -114,10 +114,10 @@ impl ForeignTable {
             options.map(|list| sql![" OPTIONS ", list]),
         ]];
         out.extend(columns.alterations());
-        Statements {
+        columns.fit_target().then(|| Statements {
             sql: out,
             lost: columns.lost(),
-        }
+        })
     }
 }
 
@@ -143,7 +143,9 @@ impl Ddl for ForeignTable {
     }
 
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
-        self.statements(cx, V18).sql
+        self.statements(cx, V18)
+            .map(|found| found.sql)
+            .unwrap_or_default()
     }
 
     fn forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {

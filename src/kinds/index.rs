@@ -9,6 +9,7 @@ use super::table::aspects::{self, is_defined};
 use super::toc_builder::{Aspect, Draft, DraftKey, TocBuilder};
 use super::{Ddl, DraftForm, KindFacts, ObjectKind};
 use crate::error::Result;
+use crate::pg::version::V15;
 use crate::sql::{Ident, QualifiedName, ServerSql, Sql, sql};
 use crate::toc::{EntryName, LockMode, Stage, Step};
 
@@ -28,6 +29,7 @@ catalog_row! {
         name: String = col("c.relname"),
         schema: Oid = col("c.relnamespace"),
         tablespace: Option<String> = col("s.spcname"),
+        nulls_not_distinct: bool = since(V15, "i.indnullsnotdistinct", "false"),
         clustered: bool = col("i.indisclustered"),
         replica_identity: bool = col("i.indisreplident"),
         extensions: Vec<String> = col("ARRAY(SELECT e.extname FROM pg_catalog.pg_depend d \
@@ -294,9 +296,11 @@ impl Ddl for Index {
 
     fn forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
         let steps = self.steps(cx).into_iter();
-        vec![steps.fold(DraftForm::default(), |form, (step, locks)| {
+        let mut form = steps.fold(DraftForm::default(), |form, (step, locks)| {
             form.step(step, locks)
-        })]
+        });
+        form.form.since = self.row.nulls_not_distinct.then_some(V15);
+        vec![form]
     }
 
     fn drop(&self, cx: &RenderCx<'_>) -> Option<Sql> {

@@ -1,14 +1,14 @@
 //! Materialized views. They are created empty; their rows come from REFRESH, when everything else is in place.
 
 use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
-use super::clauses::{self, Clause};
-use super::core::ColumnRow;
 use super::row::{Oid, catalog_row};
+use super::table::column::Columns;
+use super::table::create::{Statements, forms_by_target};
 use super::toc_builder::{Aspect, Draft, DraftKey, TocBuilder};
 use super::{Ddl, DraftForm, KindFacts, ObjectKind, common};
 use crate::error::Result;
-use crate::pg::version::V14;
-use crate::sql::{Ident, Literal, ServerSql, Sql, sql};
+use crate::pg::version::{ServerVersion, UNKNOWN};
+use crate::sql::{ServerSql, Sql, sql};
 use crate::toc::{EntryName, LockMode, Part, Stage};
 
 catalog_row! {
@@ -44,12 +44,6 @@ catalog_row! {
         upstream: Vec<Oid> = col("up.oids"),
         /// True if all of them can be read.
         upstream_populated: bool = col("up.populated"),
-        /// Extensions on which it was made to depend.
-        extensions: Vec<String> = col(
-            "ARRAY(SELECT e.extname::pg_catalog.text FROM pg_catalog.pg_depend x \
-             JOIN pg_catalog.pg_extension e ON e.oid = x.refobjid \
-             WHERE x.classid = 1259 AND x.objid = c.oid AND x.refclassid = 3079 AND x.deptype = 'x' ORDER BY 1)"
-        ),
     }
 }
 
@@ -106,83 +100,39 @@ impl ObjectKind for Matview {
 }
 
 impl Matview {
-    fn alter(&self, what: &Sql, cx: &RenderCx<'_>) -> Sql {
-        sql!["ALTER MATERIALIZED VIEW ", self.address(cx), " ", what]
-    }
-
-    /// The statements; those that set a column's compression know since when they can.
-    fn statements(&self, cx: &RenderCx<'_>) -> Vec<Clause> {
+    /// What a range of targets gets, beginning with `target`.
+    fn statements(&self, cx: &RenderCx<'_>, target: ServerVersion) -> Statements {
         let options = self.row.options.as_deref().unwrap_or_default();
         let toast = self.row.toast_options.as_deref().unwrap_or_default();
-        let mut out = vec![Clause::new(sql![
+        let columns = Columns {
+            cx: *cx,
+            relation: self.row.oid,
+            alter: "ALTER MATERIALIZED VIEW ",
+            typed: false,
+            target,
+        };
+        let address = self.address(cx);
+        let mut out = vec![sql![
             "CREATE MATERIALIZED VIEW ",
-            self.address(cx),
+            &address,
             common::with_options(options, toast),
             " AS\n",
             &self.body,
             "\n  WITH NO DATA"
-        ])];
-        for column in cx.core().columns_of(self.row.oid) {
-            let settings = column_settings(column);
-            out.extend(
-                settings
-                    .iter()
-                    .map(|what| Clause::new(self.alter(what, cx))),
-            );
-            if let Some(what) = compression(column) {
-                let text = self.alter(&what, cx);
-                out.push(Clause::since(
-                    V14,
-                    text,
-                    Some("the compression method of a column"),
-                ));
-            }
+        ]];
+        out.extend(columns.alterations());
+        let keyword = Self::FACTS.keyword;
+        out.extend(common::depends_on_extension(
+            self.id(),
+            keyword,
+            &address,
+            cx,
+        ));
+        Statements {
+            sql: out,
+            lost: columns.lost(),
         }
-        for extension in &self.row.extensions {
-            let what = sql!["DEPENDS ON EXTENSION ", Ident::new(&**extension)];
-            out.push(Clause::new(self.alter(&what, cx)));
-        }
-        out
     }
-}
-
-/// What follows `ALTER MATERIALIZED VIEW m` for the settings of a column.
-fn column_settings(column: &ColumnRow) -> Vec<Sql> {
-    let alter = sql!["ALTER COLUMN ", Ident::new(&*column.name), " SET "];
-    let mut out = Vec::new();
-    if column.statistics_target >= 0 {
-        out.push(sql![&alter, "STATISTICS ", column.statistics_target]);
-    }
-    if column.storage != column.type_storage {
-        let word = match column.storage.0 {
-            'p' => "PLAIN",
-            'e' => "EXTERNAL",
-            'm' => "MAIN",
-            _ => "EXTENDED",
-        };
-        out.push(sql![&alter, "STORAGE ", word]);
-    }
-    // A few minor releases keep an attribute of their own among the options (`pg_attver`, seen on 15.20); no user can set it.
-    let options = column.options.iter().flatten();
-    let options: Vec<Sql> = options
-        .filter(|option| !option.starts_with("pg_"))
-        .filter_map(|option| option.split_once('='))
-        .map(|(name, value)| sql![Ident::new(name), " = ", Literal(value)])
-        .collect();
-    if !options.is_empty() {
-        out.push(sql![&alter, "(", Sql::list(options), ")"]);
-    }
-    out
-}
-
-fn compression(column: &ColumnRow) -> Option<Sql> {
-    let method = match column.compression.0 {
-        'p' => "pglz",
-        'l' => "lz4",
-        _ => return None,
-    };
-    let name = Ident::new(&*column.name);
-    Some(sql!["ALTER COLUMN ", name, " SET COMPRESSION ", method])
 }
 
 impl Ddl for Matview {
@@ -207,14 +157,11 @@ impl Ddl for Matview {
     }
 
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
-        let statements = self.statements(cx).into_iter();
-        statements.map(|statement| statement.sql).collect()
+        self.statements(cx, UNKNOWN).sql
     }
 
     fn forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
-        clauses::forms(&self.statements(cx), |statements| {
-            DraftForm::plain(statements.iter().copied().cloned().collect(), Vec::new())
-        })
+        forms_by_target(|target| Some(self.statements(cx, target)))
     }
 
     fn tablespace(&self, _: &RenderCx<'_>) -> Option<String> {

@@ -6,7 +6,6 @@ pub mod arena;
 mod clauses;
 pub mod common;
 pub mod core;
-pub mod names;
 pub mod naming;
 pub mod row;
 pub mod settings;

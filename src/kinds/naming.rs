@@ -35,6 +35,16 @@ pub(crate) fn type_name(oid: &str) -> String {
     named("pg_type", "typnamespace", "typname", oid)
 }
 
+/// `"schema"."name"` of a text search parser by OID; NULL for none.
+pub(crate) fn ts_parser(oid: &str) -> String {
+    named("pg_ts_parser", "prsnamespace", "prsname", oid)
+}
+
+/// `"schema"."name"` of a text search template by OID; NULL for none.
+pub(crate) fn ts_template(oid: &str) -> String {
+    named("pg_ts_template", "tmplnamespace", "tmplname", oid)
+}
+
 fn named(catalog: &str, schema_column: &str, name_column: &str, oid: &str) -> String {
     let name = qualified("xn.nspname", &format!("x.{name_column}"));
     format!(

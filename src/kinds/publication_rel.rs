@@ -4,7 +4,7 @@ use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
 use super::row::{Oid, catalog_row};
 use super::{Ddl, DraftForm, KindFacts, ObjectKind};
 use crate::error::Result;
-use crate::pg::version::V15;
+use crate::pg::version::{V13, V15};
 use crate::sql::{Ident, ServerSql, Sql, sql};
 use crate::toc::{EntryName, LockMode, Part, Stage};
 
@@ -129,7 +129,13 @@ impl Ddl for PublicationRel {
         let mut draft = DraftForm::plain(self.create(cx), self.locks());
         // An older server would publish what is held back here, so it gets nothing.
         let restricted = self.row.columns.is_some() || self.filter.is_some();
-        draft.form.since = restricted.then_some(V15);
+        let relation = cx.core().relations.get(&self.row.table);
+        let partitioned = relation.is_some_and(|row| row.kind == 'p');
+        draft.form.since = if restricted {
+            Some(V15)
+        } else {
+            partitioned.then_some(V13)
+        };
         vec![draft]
     }
 

@@ -308,3 +308,102 @@ impl Ddl for Sequence {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::arena::Catalog;
+    use crate::pg::version::{V14, V18};
+
+    fn sequence(ty: Oid, increment: i64, (min, max): (i64, i64)) -> SequenceRow {
+        SequenceRow {
+            oid: 1,
+            name: "q".into(),
+            schema: 2,
+            owner: 3,
+            persistence: Letter('p'),
+            ty,
+            start: 5,
+            increment,
+            min,
+            max,
+            cache: 1,
+            cycle: false,
+            table: None,
+            table_persistence: None,
+            column: None,
+            dependency: None,
+            identity: None,
+        }
+    }
+
+    fn texts(row: SequenceRow) -> Vec<String> {
+        let catalog = Catalog::default();
+        let core = &catalog.core;
+        let relations = std::collections::BTreeMap::new();
+        let load = LoadCx {
+            core,
+            relations: &relations,
+            server: V18,
+        };
+        let cx = RenderCx {
+            catalog: &catalog,
+            server: V18,
+        };
+        let sequence = Sequence::build(row, None, &load).unwrap();
+        let forms = sequence.forms(&cx).into_iter();
+        forms.map(|form| form.form.steps[0].sql[0].text()).collect()
+    }
+
+    #[test]
+    fn limits_that_are_the_types_own_are_left_to_it() {
+        let up = texts(sequence(20, 1, (1, i64::MAX)));
+        assert_eq!(
+            up[0],
+            r#"CREATE SEQUENCE "schema 2"."q" START WITH 5 INCREMENT BY 1 NO MINVALUE NO MAXVALUE CACHE 1"#
+        );
+        let down = texts(sequence(21, -2, (-32768, 7)));
+        assert_eq!(
+            down[0],
+            r#"CREATE SEQUENCE "schema 2"."q" AS smallint START WITH 5 INCREMENT BY -2 NO MINVALUE MAXVALUE 7 CACHE 1"#
+        );
+    }
+
+    #[test]
+    fn an_unlogged_sequence_is_a_plain_one_before_15() {
+        let mut row = sequence(20, 1, (1, i64::MAX));
+        row.persistence = Letter('u');
+        let forms = texts(row);
+        assert!(forms[0].starts_with("CREATE UNLOGGED SEQUENCE"));
+        assert!(forms[1].starts_with("CREATE SEQUENCE"));
+    }
+
+    #[test]
+    fn an_identity_sequence_is_made_by_its_column() {
+        let mut row = sequence(23, 1, (1, i64::from(i32::MAX)));
+        row.table = Some(9);
+        row.column = Some("C c".into());
+        row.dependency = Some(Letter('i'));
+        row.identity = Some(Letter('a'));
+        row.table_persistence = Some(Letter('p'));
+        let forms = texts(row.clone());
+        assert_eq!(
+            forms[0],
+            "ALTER TABLE \"relation 9\" ALTER COLUMN \"C c\" ADD GENERATED ALWAYS AS IDENTITY \
+             (SEQUENCE NAME \"schema 2\".\"q\" START WITH 5 INCREMENT BY 1 NO MINVALUE NO MAXVALUE CACHE 1)"
+        );
+        let catalog = Catalog::default();
+        let relations = std::collections::BTreeMap::new();
+        let load = LoadCx {
+            core: &catalog.core,
+            relations: &relations,
+            server: V14,
+        };
+        let sequence = Sequence::build(row, None, &load).unwrap();
+        let cx = RenderCx {
+            catalog: &catalog,
+            server: V14,
+        };
+        assert!(Ddl::owner(&sequence).is_none() && sequence.drop(&cx).is_none());
+    }
+}

@@ -2,9 +2,9 @@
 
 use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
 use super::row::{Oid, catalog_row};
-use super::{Ddl, KindFacts, ObjectKind};
+use super::{Ddl, DraftForm, KindFacts, ObjectKind};
 use crate::error::Result;
-use crate::pg::version::V13;
+use crate::pg::version::{V13, V14};
 use crate::sql::{ServerSql, Sql, sql};
 use crate::toc::{EntryName, LockMode, Stage};
 
@@ -18,6 +18,7 @@ catalog_row! {
         table: Oid = col("s.stxrelid"),
         /// Negative: the default. 17 made the column nullable.
         target: i32 = since(V13, "COALESCE(s.stxstattarget, -1)::pg_catalog.int4", "-1"),
+        expressions: bool = since(V14, "s.stxexprs IS NOT NULL", "false"),
     }
 }
 
@@ -104,6 +105,20 @@ impl Ddl for Statistics {
         std::iter::once(sql![&self.definition])
             .chain(target)
             .collect()
+    }
+
+    fn forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
+        let mut whole = DraftForm::plain(self.create(cx), self.locks());
+        if self.row.expressions {
+            whole.form.since = Some(V14);
+        } else if self.row.target >= 0 {
+            let mut plain = DraftForm::plain(vec![sql![&self.definition]], self.locks());
+            plain.form.until = Some(V13);
+            plain.form.lost = Some("the statistics target".to_owned());
+            whole.form.since = Some(V13);
+            return vec![whole, plain];
+        }
+        vec![whole]
     }
 
     fn locks(&self) -> Vec<(Oid, LockMode)> {

@@ -111,10 +111,11 @@ impl ObjectKind for Subscription {
 impl Subscription {
     fn options(&self) -> Vec<Clause> {
         let row = &self.row;
-        let slot = match &row.slot {
-            Some(slot) => sql!["slot_name = ", Literal(slot)],
-            None => sql!["slot_name = NONE"],
-        };
+        let slot = row
+            .slot
+            .as_ref()
+            .map_or(sql!["NONE"], |slot| sql![Literal(slot)]);
+        let slot = sql!["slot_name = ", slot];
         let commit = sql!["synchronous_commit = ", Literal(&row.synchronous_commit)];
         let mut out = vec![
             Clause::new(sql!["connect = false"]),

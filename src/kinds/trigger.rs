@@ -5,7 +5,7 @@ use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
 use super::row::{Letter, Oid, catalog_row};
 use super::rule::state_verb;
 use super::toc_builder::{Aspect, DraftKey};
-use super::{Ddl, DraftForm, KindFacts, ObjectKind};
+use super::{Ddl, DraftForm, KindFacts, ObjectKind, common};
 use crate::error::Result;
 use crate::sql::{Ident, ServerSql, Sql, sql};
 use crate::toc::{EntryName, LockMode, Stage};
@@ -37,12 +37,6 @@ catalog_row! {
                SELECT x.refobjid FROM up JOIN pg_catalog.pg_depend x \
                  ON x.classid = 2620 AND x.objid = up.oid AND x.refclassid = 2620) \
              SELECT up.oid FROM up)"
-        ),
-        /// Extensions on which it was made to depend.
-        extensions: Vec<String> = col(
-            "ARRAY(SELECT e.extname::pg_catalog.text FROM pg_catalog.pg_depend x \
-             JOIN pg_catalog.pg_extension e ON e.oid = x.refobjid \
-             WHERE x.classid = 2620 AND x.objid = t.oid AND x.refclassid = 3079 AND x.deptype = 'x' ORDER BY 1)"
         ),
     }
 }
@@ -162,14 +156,13 @@ impl Ddl for Trigger {
         }
         let mut out = vec![sql![&self.definition]];
         out.extend(state_verb(self.row.enabled).map(|verb| self.state(verb, cx)));
-        for extension in &self.row.extensions {
-            out.push(sql![
-                "ALTER TRIGGER ",
-                self.address(cx),
-                " DEPENDS ON EXTENSION ",
-                Ident::new(&**extension)
-            ]);
-        }
+        let address = self.address(cx);
+        out.extend(common::depends_on_extension(
+            self.id(),
+            "TRIGGER",
+            &address,
+            cx,
+        ));
         out
     }
 

@@ -1,11 +1,10 @@
 //! Text search configurations with their mappings.
 
 use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
-use super::names::{CatalogName, named};
 use super::row::{Oid, catalog_row};
-use super::{Ddl, KindFacts, ObjectKind, common};
+use super::{Ddl, KindFacts, ObjectKind, common, naming};
 use crate::error::Result;
-use crate::sql::{Ident, QualifiedName, Sql, sql};
+use crate::sql::{Ident, QualifiedName, ServerSql, Sql, sql};
 use crate::toc::{EntryName, Stage};
 
 catalog_row! {
@@ -15,9 +14,7 @@ catalog_row! {
         schema: Oid = col("c.cfgnamespace"),
         name: String = col("c.cfgname"),
         owner: Oid = col("c.cfgowner"),
-        parser: Option<CatalogName> = by(|_| {
-            named("pg_ts_parser", "prsname", "prsnamespace", "c.cfgparser")
-        }),
+        parser: Option<ServerSql> = by(|_| naming::ts_parser("c.cfgparser")),
     }
 }
 

@@ -1,9 +1,8 @@
 //! Text search dictionaries.
 
 use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
-use super::names::{CatalogName, named};
 use super::row::{NoText, Oid, catalog_row};
-use super::{Ddl, KindFacts, ObjectKind, common};
+use super::{Ddl, KindFacts, ObjectKind, common, naming};
 use crate::error::Result;
 use crate::sql::{ServerSql, Sql, sql};
 use crate::toc::{EntryName, Stage};
@@ -15,9 +14,7 @@ catalog_row! {
         schema: Oid = col("d.dictnamespace"),
         name: String = col("d.dictname"),
         owner: Oid = col("d.dictowner"),
-        template: Option<CatalogName> = by(|_| {
-            named("pg_ts_template", "tmplname", "tmplnamespace", "d.dicttemplate")
-        }),
+        template: Option<ServerSql> = by(|_| naming::ts_template("d.dicttemplate")),
         /// Stored by the server as the SQL text of the options.
         options: Option<ServerSql> = col("d.dictinitoption"),
     }

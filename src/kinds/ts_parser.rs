@@ -1,11 +1,10 @@
 //! Text search parsers. They have no owner.
 
 use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
-use super::names::{CatalogName, function_name};
 use super::row::{NoText, Oid, catalog_row};
-use super::{Ddl, KindFacts, ObjectKind, common};
+use super::{Ddl, KindFacts, ObjectKind, common, naming};
 use crate::error::Result;
-use crate::sql::{Sql, sql};
+use crate::sql::{ServerSql, Sql, sql};
 use crate::toc::{EntryName, Stage};
 
 catalog_row! {
@@ -14,11 +13,11 @@ catalog_row! {
         oid: Oid = col("p.oid"),
         schema: Oid = col("p.prsnamespace"),
         name: String = col("p.prsname"),
-        start: Option<CatalogName> = by(|_| function_name("p.prsstart")),
-        token: Option<CatalogName> = by(|_| function_name("p.prstoken")),
-        end: Option<CatalogName> = by(|_| function_name("p.prsend")),
-        headline: Option<CatalogName> = by(|_| function_name("p.prsheadline")),
-        lextypes: Option<CatalogName> = by(|_| function_name("p.prslextype")),
+        start: Option<ServerSql> = by(|_| naming::function("p.prsstart")),
+        token: Option<ServerSql> = by(|_| naming::function("p.prstoken")),
+        end: Option<ServerSql> = by(|_| naming::function("p.prsend")),
+        headline: Option<ServerSql> = by(|_| naming::function("p.prsheadline")),
+        lextypes: Option<ServerSql> = by(|_| naming::function("p.prslextype")),
     }
 }
 

@@ -1,11 +1,10 @@
 //! Text search templates. They have no owner.
 
 use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
-use super::names::{CatalogName, function_name};
 use super::row::{NoText, Oid, catalog_row};
-use super::{Ddl, KindFacts, ObjectKind, common};
+use super::{Ddl, KindFacts, ObjectKind, common, naming};
 use crate::error::Result;
-use crate::sql::{Sql, sql};
+use crate::sql::{ServerSql, Sql, sql};
 use crate::toc::{EntryName, Stage};
 
 catalog_row! {
@@ -14,8 +13,8 @@ catalog_row! {
         oid: Oid = col("t.oid"),
         schema: Oid = col("t.tmplnamespace"),
         name: String = col("t.tmplname"),
-        init: Option<CatalogName> = by(|_| function_name("t.tmplinit")),
-        lexize: Option<CatalogName> = by(|_| function_name("t.tmpllexize")),
+        init: Option<ServerSql> = by(|_| naming::function("t.tmplinit")),
+        lexize: Option<ServerSql> = by(|_| naming::function("t.tmpllexize")),
     }
 }
 

@@ -3,8 +3,9 @@
 use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
 use super::core::ColumnRow;
 use super::row::{Oid, catalog_row};
-use super::{Ddl, KindFacts, ObjectKind, Split, common};
+use super::{Ddl, DraftForm, KindFacts, ObjectKind, Split, common};
 use crate::error::Result;
+use crate::pg::version::V15;
 use crate::sql::{Ident, QualifiedName, ServerSql, Sql, sql};
 use crate::toc::{EntryName, Stage};
 
@@ -134,6 +135,15 @@ impl Ddl for View {
 
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
         vec![self.statement("CREATE VIEW ", cx)]
+    }
+
+    fn forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
+        let mut draft = DraftForm::plain(self.create(cx), Vec::new());
+        // Without the option the view would read with its owner's rights, so an older server gets none at all.
+        let invoker = |option: &String| option.starts_with("security_invoker=");
+        let has_invoker = self.row.options.iter().flatten().any(invoker);
+        draft.form.since = has_invoker.then_some(V15);
+        vec![draft]
     }
 
     fn split(&self, cx: &RenderCx<'_>) -> Option<Split> {

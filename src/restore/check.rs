@@ -224,10 +224,10 @@ async fn fingerprint(
     };
     let found = Arc::new(std::sync::Mutex::new(None));
     let sink = Box::new(FingerprintSink::new(comparison.format, Arc::clone(&found)));
-    let (_, copied) = session
+    let (_, n_rows) = session
         .copy_out(&comparison.object, "COPY OUT", &comparison.copy, sink)
         .await;
-    let n_rows = match copied {
+    let n_rows = match n_rows {
         Ok(n_rows) => n_rows,
         Err(error) if comparison.may_be_denied && error.sqlstate() == Some("42501") => {
             return Err(skip("the user may not read them".to_owned()));
@@ -303,6 +303,10 @@ impl FingerprintSink {
 }
 
 impl CopySink for FingerprintSink {
+    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send> {
+        self
+    }
+
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<()> {
         Poll::Ready(())
     }
@@ -322,10 +326,6 @@ impl CopySink for FingerprintSink {
             .found
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner) = finished;
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send> {
-        self
     }
 }
 

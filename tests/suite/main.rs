@@ -9,6 +9,7 @@
 
 mod comparator;
 mod connections;
+mod archives;
 mod harness;
+mod restore_basic;
 mod support;
-mod tmp;

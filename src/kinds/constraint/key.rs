@@ -1,9 +1,11 @@
 //! Keys and exclusions: the index first, adopted as a constraint where the server can, or both at once.
 
 use super::Constraint;
+use crate::kinds::DraftForm;
 use crate::kinds::arena::RenderCx;
 use crate::kinds::common;
 use crate::kinds::row::Oid;
+use crate::pg::version::{V15, V17, V18};
 use crate::sql::{Ident, Sql, sql};
 use crate::toc::{LockMode, Step};
 
@@ -63,8 +65,42 @@ impl Constraint {
         ]
     }
 
-    /// The steps of a key or exclusion: where possible the index first, under a lock that lets other indexes be built.
-    pub(super) fn key_steps(&self, cx: &RenderCx<'_>) -> Vec<(Step, Vec<(Oid, LockMode)>)> {
+    /// True if the index can be built first and then become the constraint.
+    pub(super) fn is_adoptable(&self) -> bool {
+        self.is_key() && self.row.table_kind == 'r' && !self.row.period
+    }
+
+    pub(super) fn key_forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
+        let form = |adopt: bool| {
+            let steps = self.key_steps(cx, adopt).into_iter();
+            steps.fold(DraftForm::default(), |form, (step, locks)| {
+                form.step(step, locks)
+            })
+        };
+        let mut forms = vec![form(self.is_adoptable())];
+        let oldest = match self.row.kind.0 {
+            _ if self.row.period => Some(V18),
+            'x' if self.reaches_partitions() => Some(V17),
+            _ => self.row.nulls_not_distinct.then_some(V15),
+        };
+        forms[0].form.since = oldest;
+        // Since 18 adopting a primary key makes inherited NOT NULLs local too (seen on 18.4).
+        let inherits = cx.core().parents.contains_key(&self.row.table);
+        if self.row.kind == 'p' && self.is_adoptable() && inherits {
+            forms[0].form.until = Some(V18);
+            let mut plain = form(false);
+            plain.form.since = Some(V18);
+            forms.push(plain);
+        }
+        forms
+    }
+
+    /// The steps of a key or exclusion: with `adopt` the index first, under a lock that lets other indexes be built.
+    pub(super) fn key_steps(
+        &self,
+        cx: &RenderCx<'_>,
+        adopt: bool,
+    ) -> Vec<(Step, Vec<(Oid, LockMode)>)> {
         let table = self.row.table;
         let reached = if self.reaches_partitions() {
             cx.core().descendants(table)
@@ -75,45 +111,30 @@ impl Constraint {
         let exclusive: Vec<_> = reached
             .map(|oid| (oid, LockMode::AccessExclusive))
             .collect();
-        let adoptable = self.is_key() && self.row.table_kind == 'r' && !self.row.period;
-        let mut steps = Vec::new();
         let name = Ident::new(&*self.row.name);
-        match self.index_definition.as_ref().filter(|_| adoptable) {
-            Some(definition) => {
-                let build = Step {
-                    sql: vec![sql![definition]],
-                    builds_index: true,
-                    ..Step::default()
-                };
-                steps.push((build, vec![(table, LockMode::Share)]));
-                let adopt = sql![
-                    self.alter(cx, true),
-                    " ADD CONSTRAINT ",
-                    &name,
-                    " ",
-                    self.key_word(),
-                    " USING INDEX ",
-                    &name,
-                    self.deferral(),
-                ];
-                steps.push((
-                    Step {
-                        sql: vec![adopt],
-                        ..Step::default()
-                    },
-                    exclusive,
-                ));
-            }
-            None => {
-                let whole = Step {
-                    sql: vec![self.whole(cx)],
-                    builds_index: true,
-                    ..Step::default()
-                };
-                steps.push((whole, exclusive));
-            }
+        let mut steps = Vec::new();
+        if let Some(definition) = self.index_definition.as_ref().filter(|_| adopt) {
+            let build = building(sql![definition]);
+            steps.push((build, vec![(table, LockMode::Share)]));
+            let add = sql![
+                self.alter(cx, true),
+                " ADD CONSTRAINT ",
+                &name,
+                " ",
+                self.key_word(),
+                " USING INDEX ",
+                &name,
+                self.deferral(),
+            ];
+            let adopt = Step {
+                sql: vec![add],
+                ..Step::default()
+            };
+            steps.push((adopt, exclusive));
+        } else {
+            steps.push((building(self.whole(cx)), exclusive));
         }
-        let (step, _) = steps.last_mut().expect("both arms push a step");
+        let (step, _) = steps.last_mut().expect("both branches push a step");
         if let Some(index) = self.row.index {
             step.sql
                 .extend(self.marks().on_index(&cx.core().relation(index)));
@@ -122,5 +143,13 @@ impl Constraint {
         step.sql
             .extend(on_table.into_iter().flat_map(|(statements, _)| statements));
         steps
+    }
+}
+
+fn building(statement: Sql) -> Step {
+    Step {
+        sql: vec![statement],
+        builds_index: true,
+        ..Step::default()
     }
 }

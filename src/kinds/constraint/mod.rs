@@ -254,7 +254,7 @@ impl Ddl for Constraint {
         if self.row.index.is_none() {
             return vec![self.check_statement(cx)];
         }
-        self.key_steps(cx)
+        self.key_steps(cx, self.is_adoptable())
             .into_iter()
             .flat_map(|(step, _)| step.sql)
             .collect()
@@ -262,15 +262,10 @@ impl Ddl for Constraint {
 
     fn forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
         if self.row.index.is_none() {
-            return self.check_forms(cx);
+            self.check_forms(cx)
+        } else {
+            self.key_forms(cx)
         }
-        let steps = self.key_steps(cx).into_iter();
-        let mut form = steps.fold(DraftForm::default(), |form, (step, locks)| {
-            form.step(step, locks)
-        });
-        let distinct = self.row.nulls_not_distinct.then_some(V15);
-        form.form.since = if self.row.period { Some(V18) } else { distinct };
-        vec![form]
     }
 
     fn drop(&self, cx: &RenderCx<'_>) -> Option<Sql> {

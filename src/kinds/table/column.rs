@@ -5,7 +5,7 @@ use crate::kinds::arena::RenderCx;
 use crate::kinds::common;
 use crate::kinds::core::ColumnRow;
 use crate::kinds::row::Oid;
-use crate::pg::version::{ServerVersion, V14, V18};
+use crate::pg::version::{ServerVersion, V14, V16, V18};
 use crate::sql::{Ident, QualifiedName, Sql, sql};
 
 /// A relation whose columns are being written, for one range of targets.
@@ -94,6 +94,21 @@ impl<'a> Columns<'a> {
             out.push("the compression methods of columns");
         }
         out
+    }
+
+    /// False for a target that has no way to say what the columns are: before 16 a child computes what its parent computes.
+    pub(crate) fn fit_target(&self) -> bool {
+        let differs = |column: &ColumnRow| {
+            let generated = column.generated != '\0' && self.is_stated(column);
+            let core = self.cx.core();
+            generated
+                && !inline::is_partition(core, self.relation)
+                && inline::parent_columns(core, self.relation, &column.name)
+                    .next()
+                    .is_some()
+                && self.generation(column).is_some()
+        };
+        self.target >= V16 || !self.all().iter().any(differs)
     }
 
     fn all(&self) -> &'a [ColumnRow] {

@@ -8,12 +8,12 @@ use crate::kinds::arena::RenderCx;
 use crate::kinds::common;
 use crate::kinds::core::Core;
 use crate::kinds::row::Oid;
-use crate::pg::version::{ServerVersion, V12, V14, V17, V18};
+use crate::pg::version::{ServerVersion, V12, V14, V16, V17, V18};
 use crate::sql::{Ident, ServerSql, Sql, sql};
 
-/// The targets from which on tables are written differently: compression 14, access methods of partitioned tables 17,
-/// named NOT NULLs and virtual columns 18.
-const TARGETS: [ServerVersion; 4] = [V12, V14, V17, V18];
+/// The targets from which on tables are written differently: compression 14, generation expressions that differ from the
+/// parent's 16, access methods of partitioned tables 17, named NOT NULLs and virtual columns 18.
+const TARGETS: [ServerVersion; 5] = [V12, V14, V16, V17, V18];
 
 /// Statements for one range of targets, and what is lost there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,9 +22,11 @@ pub(crate) struct Statements {
     pub(crate) lost: Vec<&'static str>,
 }
 
-/// One form per range of targets, neighbours with the same statements joined.
-pub(crate) fn forms_by_target(write: impl Fn(ServerVersion) -> Statements) -> Vec<DraftForm> {
-    let mut ranges: Vec<(ServerVersion, Statements)> = Vec::new();
+/// One form per range of targets, neighbours with the same statements joined. None for targets that cannot hold the relation.
+pub(crate) fn forms_by_target(
+    write: impl Fn(ServerVersion) -> Option<Statements>,
+) -> Vec<DraftForm> {
+    let mut ranges: Vec<(ServerVersion, Option<Statements>)> = Vec::new();
     for target in TARGETS {
         let statements = write(target);
         if ranges
@@ -35,17 +37,15 @@ pub(crate) fn forms_by_target(write: impl Fn(ServerVersion) -> Statements) -> Ve
         }
     }
     let starts: Vec<ServerVersion> = ranges.iter().map(|(since, _)| *since).collect();
-    let forms = ranges
-        .into_iter()
-        .enumerate()
-        .map(|(i, (since, statements))| {
-            let mut draft = DraftForm::plain(statements.sql, Vec::new());
-            draft.form.since = (i > 0).then_some(since);
-            draft.form.until = starts.get(i + 1).copied();
-            draft.form.lost = (!statements.lost.is_empty()).then(|| statements.lost.join("; "));
-            draft
-        });
-    forms.collect()
+    let form = |(i, (since, statements)): (usize, (ServerVersion, Option<Statements>))| {
+        let statements = statements?;
+        let mut draft = DraftForm::plain(statements.sql, Vec::new());
+        draft.form.since = (i > 0).then_some(since);
+        draft.form.until = starts.get(i + 1).copied();
+        draft.form.lost = (!statements.lost.is_empty()).then(|| statements.lost.join("; "));
+        Some(draft)
+    };
+    ranges.into_iter().enumerate().filter_map(form).collect()
 }
 
 /// The inline CHECKs of a relation: name and text, in name order.
@@ -86,8 +86,12 @@ pub(crate) fn inherits(core: &Core, relation: Oid) -> Option<Sql> {
 }
 
 impl Table {
-    /// The statements for targets from `target` on.
-    pub(super) fn statements(&self, cx: &RenderCx<'_>, target: ServerVersion) -> Statements {
+    /// The statements for targets from `target` on; `None` if they cannot hold the table.
+    pub(super) fn statements(
+        &self,
+        cx: &RenderCx<'_>,
+        target: ServerVersion,
+    ) -> Option<Statements> {
         let columns = Columns {
             cx: *cx,
             relation: self.row.oid,
@@ -95,6 +99,9 @@ impl Table {
             typed: self.text.of_type.is_some(),
             target,
         };
+        if !columns.fit_target() {
+            return None;
+        }
         let mut out = vec![self.create_statement(cx, &columns)];
         out.extend(columns.alterations());
         out.extend(self.settings(cx, target));
@@ -102,7 +109,7 @@ impl Table {
         if target < V17 && self.partitioned_access_method().is_some() {
             lost.push("the access method of the table's future partitions");
         }
-        Statements { sql: out, lost }
+        Some(Statements { sql: out, lost })
     }
 
     fn create_statement(&self, cx: &RenderCx<'_>, columns: &Columns<'_>) -> Sql {

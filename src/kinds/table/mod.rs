@@ -95,7 +95,11 @@ impl ObjectKind for Table {
     type Row = TableRow;
     type Text = TableText;
 
-    fn subject(row: &TableRow, _: &LoadCx<'_>) -> Option<Subject> {
+    fn subject(row: &TableRow, cx: &LoadCx<'_>) -> Option<Subject> {
+        // The standard's own schema is nobody's to change; `pg_dump` leaves its privileges out too.
+        if cx.core.schema_name(row.schema) == "information_schema" {
+            return None;
+        }
         let id = CatalogId::relation(row.oid);
         Some(Subject {
             id,
@@ -190,7 +194,9 @@ impl Ddl for Table {
     }
 
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
-        self.statements(cx, V18).sql
+        self.statements(cx, V18)
+            .map(|found| found.sql)
+            .unwrap_or_default()
     }
 
     fn forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
@@ -225,3 +231,6 @@ impl Ddl for Table {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
