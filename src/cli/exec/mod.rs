@@ -37,7 +37,7 @@ Examples:
   pgark sql shop-2026 --data | pgark exec -d shop_new -1 -f -
   pgark exec -d shop --json -c 'TABLE sales.regions' | jq '.results[0].rows'
 
-Statements run one after another in one session, each committed by itself unless -1 is given. The first error ends the
+Statements run one after another in one session, each committed by itself unless -1 is given. The first error ends the \
 run and is shown with its line. Plain scripts of pg_dump run as they are; commands of psql (\\connect, \\i) do not.")]
 pub(crate) struct Exec {
     #[command(flatten)]

@@ -27,7 +27,7 @@ Examples:
   pgark sql --data --inserts | other-client       with all rows, as INSERTs for any client
   pgark sql --data | pgark exec -d shop_new -1 -f -
 
-Owners and grants are in the script: the roles must exist where it runs, or leave them out with -O -x. Rows that only the
+Owners and grants are in the script: the roles must exist where it runs, or leave them out with -O -x. Rows that only the \
 binary format could carry cannot be written; they are named, with exit code 3.")]
 pub(crate) struct SqlScript {
     /// Archive: its name, a unique beginning of it, or latest [default: the newest]
