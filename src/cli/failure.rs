@@ -1,5 +1,6 @@
 //! How errors are told: the chain once, a server's error unfolded, a hint where there is one. Never a password.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::ffi::OsString;
 
@@ -9,6 +10,7 @@ use tokio_postgres::error::{DbError, ErrorPosition};
 
 use super::exit::code_of;
 use super::output::diagnostic;
+use super::secrets::hidden;
 use crate::error::Error;
 
 /// An error in the parts that people and programs want.
@@ -43,7 +45,15 @@ impl Failure {
             failure.add(&error.to_string());
             cause = error.source();
         }
+        failure.hide_passwords();
         failure
+    }
+
+    fn hide_passwords(&mut self) {
+        let optional = [&mut self.detail, &mut self.hint, &mut self.context];
+        for text in optional.into_iter().flatten().chain([&mut self.message]) {
+            *text = hidden(text).into_owned();
+        }
     }
 
     fn unfold(&mut self, server: &DbError) {
@@ -129,8 +139,12 @@ pub(crate) fn of_arguments(problem: &clap::Error, arguments: &[OsString]) -> u8 
         let text = text.trim_end().strip_prefix("error: ").unwrap_or(&text);
         return print(&Error::Usage(text.to_owned()), true);
     }
-    // A closed pipe is no failure of the help.
-    let _ = problem.print();
+    let text = problem.render().to_string();
+    match hidden(&text) {
+        // A closed pipe is no failure of the help.
+        Cow::Borrowed(_) => drop(problem.print()),
+        Cow::Owned(text) => diagnostic(text.trim_end()),
+    }
     if is_answer { 0 } else { 2 }
 }
 

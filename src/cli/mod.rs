@@ -12,6 +12,7 @@ mod output;
 mod place;
 mod progress;
 mod restore;
+mod secrets;
 mod selection;
 mod show;
 mod signals;
@@ -41,7 +42,7 @@ Examples:
                                        the newest archive of shop as a new database
   pgark sql > shop.sql                 an archive as a plain SQL script
 
-A database is a name, a URL (postgres://user@host/shop) or key=value settings; PG* variables, ~/.pgpass and
+A database is a name, a URL (postgres://user@host/shop) or key=value settings; PG* variables, ~/.pgpass and \
 service files are honoured. `pgark VERB --help` shows the options of a verb, docs/exit-codes.md the exit codes.";
 
 /// Dumps PostgreSQL databases into archives that share their data, verifies them, and restores them.
@@ -72,6 +73,7 @@ pub(crate) struct Common {
         global = true,
         value_name = "FOLDER",
         env = "PGARK_REPO",
+        hide_env_values = true,
         default_value = "./backups"
     )]
     repo: String,
@@ -85,7 +87,7 @@ pub(crate) struct Common {
     #[arg(long, global = true, value_name = "STYLE", default_value = "auto")]
     progress: Style,
     /// Print help
-    #[arg(long, global = true, action = clap::ArgAction::Help)]
+    #[arg(long, global = true, action = clap::ArgAction::HelpShort)]
     help: Option<bool>,
 }
 

@@ -8,7 +8,7 @@ use super::connection::Connection;
 use super::dump::cores;
 use super::output::diagnostic;
 use super::selection::Choice;
-use super::{Context, choose, exit::Outcome, human, place};
+use super::{Context, choose, exit::Outcome, human, place, secrets};
 use crate::error::{Error, Result};
 use crate::restore::{Check, RestoreOptions, RestoreReport, restore};
 
@@ -22,7 +22,7 @@ Examples:
   pgark restore shop-20261122T020000Z -d shop_new -j 8 --check content
   pgark restore -d shop -t sales.orders        one table, with its indexes and rows
 
-Everything that can be known is checked before the first change: the archive's bytes, roles, extensions, names in the way.
+Everything that can be known is checked before the first change: the archive's bytes, roles, extensions, names in the way. \
 Objects that fail do not stop the others; they are named at the end, with exit code 3.")]
 pub(crate) struct Restore {
     /// Archive: its name, a unique beginning of it, or latest [default: the newest whole archive of the database]
@@ -114,7 +114,10 @@ impl Restore {
             cx.shown.warn_once(warning);
         }
         if cx.common.json {
-            cx.output.json(&report)?;
+            let mut value = serde_json::to_value(&report)
+                .map_err(|e| Error::failed("the report", e, "leave --json out"))?;
+            secrets::hide_in(&mut value);
+            cx.output.json(&value)?;
         } else {
             print_report(&report, started.elapsed(), cx)?;
         }
@@ -138,7 +141,7 @@ fn print_report(report: &RestoreReport, time: Duration, cx: &Context) -> Result<
         diagnostic(format!("failed: {}: {}", failure.object, failure.message));
         for (label, text) in parts {
             if let Some(text) = text {
-                diagnostic(format!("  {label}: {text}"));
+                diagnostic(secrets::hidden(&format!("  {label}: {text}")));
             }
         }
     }

@@ -17,7 +17,8 @@ use super::connection::Connection;
 use super::output::diagnostic;
 use super::{Context, exit::Outcome, human};
 use crate::error::{Error, Result};
-use crate::pg::{CopyIn, Session, connect};
+use crate::pg::version::{V14, V17};
+use crate::pg::{CopyIn, ServerVersion, Session, connect};
 use crate::progress::Event;
 use crate::sql::script::{CopyWith, Item, ScriptError, Splitter, Statement};
 use crate::toc::printable;
@@ -36,7 +37,7 @@ Examples:
   pgark sql shop-2026 --data | pgark exec -d shop_new -1 -f -
   pgark exec -d shop --json -c 'TABLE sales.regions' | jq '.results[0].rows'
 
-Statements run one after another in one session, each committed by itself unless -1 is given. The first error ends the
+Statements run one after another in one session, each committed by itself unless -1 is given. The first error ends the \
 run and is shown with its line. Plain scripts of pg_dump run as they are; commands of psql (\\connect, \\i) do not.")]
 pub(crate) struct Exec {
     #[command(flatten)]
@@ -217,6 +218,9 @@ impl<'a> Run<'a> {
     }
 
     async fn statement(&mut self, source: &Source, statement: &Statement) -> Result<()> {
+        if lifts_unknown_limit(&statement.text, self.session.version()) {
+            return Ok(());
+        }
         let (object, step, text) = (source, statement.beginning(), &statement.text);
         if statement.copy == Some(CopyWith::Stdout) {
             self.cx.output.flush()?;
@@ -260,6 +264,15 @@ impl<'a> Run<'a> {
                 return ended;
             }
         }
+    }
+}
+
+/// True for `SET … = 0` of a limit that the server does not have: scripts of a newer `pg_dump` begin so on every server.
+fn lifts_unknown_limit(statement: &str, server: ServerVersion) -> bool {
+    match statement {
+        "SET idle_session_timeout = 0" => server < V14,
+        "SET transaction_timeout = 0" => server < V17,
+        _ => false,
     }
 }
 

@@ -1,0 +1,288 @@
+//! `pgark sql`: an archive as a plain SQL script, so that nobody is locked in.
+
+mod rows;
+mod target;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use self::rows::RowWriter;
+use self::target::Target;
+use super::output::diagnostic;
+use super::{Context, choose, exit::Outcome, human, place};
+use crate::archive::index::{CopyFormat, TableIndex};
+use crate::archive::{Archive, Manifest};
+use crate::error::Result;
+use crate::pg::pin::{RestorePins, pin_restore_session};
+use crate::pg::version::V12;
+use crate::sql::{Literal, Sql, sql};
+use crate::toc::{DataOf, Entry, Part, Stage, printable};
+
+/// Writes an archive as a plain SQL script
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pgark sql > schema.sql                          definitions of the newest archive
+  pgark sql shop-2026 --data -f shop.sql          with all rows, as COPY blocks for psql or pgark exec
+  pgark sql --data --inserts | other-client       with all rows, as INSERTs for any client
+  pgark sql --data | pgark exec -d shop_new -1 -f -
+
+Owners and grants are in the script: the roles must exist where it runs, or leave them out with -O -x. Rows that only the \
+binary format could carry cannot be written; they are named, with exit code 3.")]
+pub(crate) struct SqlScript {
+    /// Archive: its name, a unique beginning of it, or latest [default: the newest]
+    #[arg(value_name = "ARCHIVE")]
+    archive: Option<String>,
+    /// The newest archive of this database
+    #[arg(short, long, value_name = "NAME", conflicts_with = "archive")]
+    dbname: Option<String>,
+    /// Rows, sequence values and large objects too
+    #[arg(long)]
+    data: bool,
+    /// Rows as INSERT statements instead of COPY blocks
+    #[arg(long, requires = "data")]
+    inserts: bool,
+    /// Write to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Without owners
+    #[arg(short = 'O', long)]
+    no_owner: bool,
+    /// Without grants
+    #[arg(short = 'x', long)]
+    no_privileges: bool,
+    /// Without tablespaces
+    #[arg(long)]
+    no_tablespaces: bool,
+}
+
+impl SqlScript {
+    pub(crate) async fn run(&self, cx: &Context) -> Result<Outcome> {
+        let repository = place::open(&cx.common.repo).await?;
+        let filter = choose::of_database(self.dbname.as_deref());
+        let archive = choose::archive(&repository, self.archive.as_deref(), &filter).await?;
+        let entries = archive.entries().await?;
+        let indexes = if self.data || entries.iter().any(is_configuration) {
+            archive.table_indexes().await?
+        } else {
+            Vec::new()
+        };
+        let mut script = Script {
+            options: self,
+            indexes: indexes
+                .into_iter()
+                .map(|index| (index.entry.0, index))
+                .collect(),
+            out: Target::open(self.file.as_deref(), &cx.output)?,
+            rows: RowWriter::new(&archive),
+            tablespace: None,
+            access_method: None,
+            left_out: Vec::new(),
+        };
+        script.write(&archive, &entries).await?;
+        let left_out = script.left_out;
+        script.out.finish()?;
+        for table in &left_out {
+            diagnostic(format!(
+                "left out: the rows of {table} are in binary format; `pgark restore` loads them"
+            ));
+        }
+        // Without a file the script itself is what standard output holds.
+        if cx.common.json && self.file.is_some() {
+            let report = serde_json::json!({ "archive": archive.name(), "file": self.file, "left_out": left_out });
+            cx.output.json(&report)?;
+        }
+        Ok(if left_out.is_empty() {
+            Outcome::Done
+        } else {
+            Outcome::Incomplete
+        })
+    }
+}
+
+/// Rows that belong to the definition: an extension's configuration tables.
+fn is_configuration(entry: &Entry) -> bool {
+    matches!(entry.data, Some(DataOf::Table { table: None, .. }))
+}
+
+/// A script in the making.
+struct Script<'a> {
+    options: &'a SqlScript,
+    indexes: HashMap<u32, TableIndex>,
+    out: Target<'a>,
+    rows: RowWriter,
+    /// What the script has set last.
+    tablespace: Option<String>,
+    access_method: Option<String>,
+    left_out: Vec<String>,
+}
+
+impl Script<'_> {
+    async fn write(&mut self, archive: &Archive, entries: &[Entry]) -> Result<()> {
+        let manifest = archive.manifest();
+        self.head(manifest)?;
+        let wanted: Vec<&Entry> = entries.iter().filter(|entry| self.wants(entry)).collect();
+        let n_before = wanted.partition_point(|entry| entry.stage < Stage::Privileges);
+        let (objects, last) = wanted.split_at(n_before);
+        for entry in objects {
+            self.entry(entry, manifest).await?;
+            if self.out.is_closed() {
+                return Ok(());
+            }
+        }
+        if !self.options.no_privileges {
+            for entry in &wanted {
+                self.grants(entry)?;
+            }
+        }
+        for entry in last {
+            self.entry(entry, manifest).await?;
+        }
+        self.comment(&format!("End of archive {}", manifest.name))
+    }
+
+    fn wants(&self, entry: &Entry) -> bool {
+        let is_content = entry.stage == Stage::Data
+            || entry.label.starts_with("large object")
+            || entry.label == "materialized view data";
+        self.options.data || !is_content || is_configuration(entry)
+    }
+
+    fn head(&mut self, manifest: &Manifest) -> Result<()> {
+        let source = &manifest.source;
+        self.comment(&format!(
+            "Archive {} of database {}, {}, PostgreSQL {}",
+            manifest.name,
+            source.database,
+            human::time(manifest.created),
+            source.server_version_text,
+        ))?;
+        self.comment(&format!("Written by {}", Manifest::this_tool()))?;
+        // Only what every server knows, so that the script runs on an older one too.
+        let pins = RestorePins {
+            encoding: Some("UTF8"),
+            ..RestorePins::default()
+        };
+        for statement in pin_restore_session(V12, &pins) {
+            self.statement(&statement)?;
+        }
+        Ok(())
+    }
+
+    async fn entry(&mut self, entry: &Entry, manifest: &Manifest) -> Result<()> {
+        let form = entry
+            .forms
+            .iter()
+            .find(|form| form.serves(manifest.source.server_version));
+        let form = form.or_else(|| entry.forms.first());
+        let has_text = form.is_some() || entry.data.is_some() || !entry.after.is_empty();
+        if !has_text {
+            return Ok(());
+        }
+        let owner = entry.owner.as_ref().filter(|_| !self.options.no_owner);
+        let mut title = format!("{} {}", entry.label, entry.name);
+        if let Some(owner) = owner {
+            title.push_str(&format!("; owner {}", owner.role.0));
+        }
+        self.out.write(b"\n")?;
+        self.comment(&title)?;
+        if form.is_some() {
+            self.defaults(entry)?;
+        }
+        for step in form.iter().flat_map(|form| &form.steps) {
+            for statement in &step.sql {
+                self.statement(statement)?;
+            }
+        }
+        if let Some(owner) = owner {
+            self.statement(&sql!["ALTER ", &owner.target, " OWNER TO ", &owner.role])?;
+        }
+        for (part, statement) in &entry.after {
+            if *part != Part::Acl || !self.options.no_privileges {
+                self.statement(statement)?;
+            }
+        }
+        match &entry.data {
+            Some(data) => self.data(entry, data, manifest).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Tablespace and table access method, which definitions take from the session.
+    fn defaults(&mut self, entry: &Entry) -> Result<()> {
+        let tablespace = entry
+            .tablespace
+            .clone()
+            .filter(|_| !self.options.no_tablespaces);
+        if tablespace.is_some() && tablespace != self.tablespace {
+            let name = tablespace.as_deref().unwrap_or_default();
+            self.statement(&sql!["SET default_tablespace = ", Literal(name)])?;
+            self.tablespace = tablespace;
+        }
+        if entry.access_method.is_some() && entry.access_method != self.access_method {
+            let name = entry.access_method.as_deref().unwrap_or_default();
+            self.statement(&sql!["SET default_table_access_method = ", Literal(name)])?;
+            self.access_method.clone_from(&entry.access_method);
+        }
+        Ok(())
+    }
+
+    async fn data(&mut self, entry: &Entry, data: &DataOf, manifest: &Manifest) -> Result<()> {
+        let Some(index) = self.indexes.remove(&entry.id.0) else {
+            return Ok(());
+        };
+        if index.format == CopyFormat::Binary {
+            self.comment("Its rows are in PostgreSQL's binary format, which no script can carry: load them with pgark restore.")?;
+            self.left_out.push(entry.name.to_string());
+            return Ok(());
+        }
+        let encoding = manifest.source.encoding.as_str();
+        let foreign = encoding != "UTF8";
+        if foreign {
+            self.statement(&sql!["SET client_encoding = ", Literal(encoding)])?;
+        }
+        let inserts = self.options.inserts;
+        match data {
+            DataOf::Table {
+                target, via_root, ..
+            } => {
+                let target = via_root.as_ref().unwrap_or(target);
+                self.rows
+                    .table(target, &index, inserts, &mut self.out)
+                    .await?;
+            }
+            DataOf::LargeObjects => {
+                self.rows
+                    .large_objects(&index, inserts, &mut self.out)
+                    .await?
+            }
+        }
+        if foreign {
+            self.statement(&sql!["SET client_encoding = ", Literal("UTF8")])?;
+        }
+        Ok(())
+    }
+
+    fn grants(&mut self, entry: &Entry) -> Result<()> {
+        if entry.grants.is_empty() {
+            return Ok(());
+        }
+        self.out.write(b"\n")?;
+        self.comment(&format!("Privileges of {} {}", entry.label, entry.name))?;
+        for grant in &entry.grants {
+            self.statement(&grant.statement())?;
+        }
+        Ok(())
+    }
+
+    /// A comment of one line, whatever the text: a name must not end it and become SQL.
+    fn comment(&mut self, text: &str) -> Result<()> {
+        self.out
+            .write(format!("-- {}\n", printable(text)).as_bytes())
+    }
+
+    fn statement(&mut self, statement: &Sql) -> Result<()> {
+        self.out.write(statement.text().as_bytes())?;
+        self.out.write(b";\n")
+    }
+}

@@ -1,0 +1,224 @@
+//! Rows of an archive in a script: COPY blocks, whose bytes pass untouched, or INSERT statements. Only one chunk and one row are held.
+
+use bytes::Bytes;
+
+use super::target::Target;
+use crate::archive::digest::Digest;
+use crate::archive::index::{ChunkPiece, TableIndex};
+use crate::archive::{Archive, ChunkStore};
+use crate::error::{Error, Result};
+use crate::sql::{Ident, Sql, sql};
+
+const LARGE_OBJECTS: &str = "pg_temp.\"pgark_large_objects\"";
+
+/// Reads rows from chunks and writes them as SQL.
+pub(super) struct RowWriter {
+    chunks: ChunkStore,
+    archive: String,
+    /// The chunk that was read last: small tables share chunks.
+    last: Option<(Digest, Bytes)>,
+}
+
+/// How rows are written.
+enum Style<'a> {
+    Copy,
+    /// Each row between these two.
+    Each(&'a str, &'a str),
+}
+
+impl RowWriter {
+    pub(super) fn new(archive: &Archive) -> RowWriter {
+        RowWriter {
+            // The level is that of writers only.
+            chunks: archive.repository().chunks(1),
+            archive: format!("archive {}", archive.name()),
+            last: None,
+        }
+    }
+
+    pub(super) async fn table(
+        &mut self,
+        target: &Sql,
+        index: &TableIndex,
+        inserts: bool,
+        out: &mut Target<'_>,
+    ) -> Result<()> {
+        let names: Vec<Ident> = index
+            .columns
+            .iter()
+            .map(|name| Ident::new(name.as_str()))
+            .collect();
+        let columns = (!names.is_empty()).then(|| sql![" (", Sql::list(&names), ")"]);
+        if !inserts {
+            let copy = sql!["COPY ", target, columns, " FROM stdin;\n"];
+            out.write(copy.text().as_bytes())?;
+            self.rows(index, &Style::Copy, out).await?;
+            return out.write(b"\\.\n");
+        }
+        if names.is_empty() {
+            let insert = sql!["INSERT INTO ", target, " DEFAULT VALUES;\n"].text();
+            for _ in 0..index.n_rows {
+                out.write(insert.as_bytes())?;
+            }
+            return Ok(());
+        }
+        // The clause is needed for identity columns and harmless without them.
+        let before = sql![
+            "INSERT INTO ",
+            target,
+            columns,
+            " OVERRIDING SYSTEM VALUE VALUES ("
+        ]
+        .text();
+        self.rows(index, &Style::Each(&before, ");\n"), out).await
+    }
+
+    /// Pages of large objects: rows of (number, byte offset, data).
+    pub(super) async fn large_objects(
+        &mut self,
+        index: &TableIndex,
+        inserts: bool,
+        out: &mut Target<'_>,
+    ) -> Result<()> {
+        if inserts {
+            let style = Style::Each("SELECT pg_catalog.lo_put(", ");\n");
+            return self.rows(index, &style, out).await;
+        }
+        let create = "CREATE TEMP TABLE \"pgark_large_objects\" (loid oid, byte_offset bigint, data bytea);\n";
+        out.write(create.as_bytes())?;
+        out.write(format!("COPY {LARGE_OBJECTS} FROM stdin;\n").as_bytes())?;
+        self.rows(index, &Style::Copy, out).await?;
+        // OFFSET 0 keeps the calls although nobody wants their results.
+        let put = format!(
+            "\\.\nSELECT pg_catalog.count(*) AS large_object_pages FROM (SELECT pg_catalog.lo_put(loid, byte_offset, data) \
+             FROM {LARGE_OBJECTS} ORDER BY loid, byte_offset OFFSET 0) AS put;\nDROP TABLE {LARGE_OBJECTS};\n"
+        );
+        out.write(put.as_bytes())
+    }
+
+    async fn rows(
+        &mut self,
+        index: &TableIndex,
+        style: &Style<'_>,
+        out: &mut Target<'_>,
+    ) -> Result<()> {
+        let mut held = Vec::new();
+        for piece in index.segments.iter().flat_map(|segment| &segment.pieces) {
+            let bytes = self.piece(piece).await?;
+            match style {
+                Style::Copy => out.write(&bytes)?,
+                Style::Each(before, after) => {
+                    for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+                        held.extend_from_slice(part);
+                        if let Some(row) = held.strip_suffix(b"\n") {
+                            let values = values(row);
+                            out.write(before.as_bytes())?;
+                            out.write(&values)?;
+                            out.write(after.as_bytes())?;
+                            held.clear();
+                        }
+                    }
+                }
+            }
+            if out.is_closed() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn piece(&mut self, piece: &ChunkPiece) -> Result<Bytes> {
+        let range = piece.range().ok_or_else(|| {
+            let problem = "a piece reaches beyond its chunk";
+            Error::corrupt(
+                &self.archive,
+                format_args!("chunk {}", piece.chunk),
+                problem,
+            )
+        })?;
+        if let Some((digest, bytes)) = &self.last
+            && *digest == piece.chunk
+            && range.end <= bytes.len()
+        {
+            return Ok(bytes.slice(range));
+        }
+        let bytes = self.chunks.get(&piece.chunk_ref()).await?;
+        let part = bytes.slice(range);
+        self.last = Some((piece.chunk, bytes));
+        Ok(part)
+    }
+}
+
+/// A row of COPY text as literals (manual, COPY, text format). Bytes above ASCII pass in the database's own encoding.
+fn values(row: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(row.len() + 16);
+    for (i, field) in row.split(|byte| *byte == b'\t').enumerate() {
+        if i > 0 {
+            out.extend_from_slice(b", ");
+        }
+        if field == b"\\N" {
+            out.extend_from_slice(b"NULL");
+        } else {
+            literal(&unescaped(field), &mut out);
+        }
+    }
+    out
+}
+
+fn unescaped(field: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(field.len());
+    let mut bytes = field.iter().copied();
+    while let Some(byte) = bytes.next() {
+        if byte != b'\\' {
+            out.push(byte);
+            continue;
+        }
+        // The server itself writes no other escapes than these and the doubled backslash.
+        out.extend(bytes.next().map(|escaped| match escaped {
+            b'b' => 0x08,
+            b'f' => 0x0c,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'v' => 0x0b,
+            other => other,
+        }));
+    }
+    out
+}
+
+fn literal(text: &[u8], out: &mut Vec<u8>) {
+    let escape = text.contains(&b'\\');
+    out.extend_from_slice(if escape { b"E'" } else { b"'" });
+    for byte in text {
+        if *byte == b'\'' || (escape && *byte == b'\\') {
+            out.push(*byte);
+        }
+        out.push(*byte);
+    }
+    out.push(b'\'');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copy_text_becomes_literals() {
+        for (row, expected) in [
+            ("1\t\\N\t", "'1', NULL, ''"),
+            ("it's", "'it''s'"),
+            (r"a\tb\nc", "'a\tb\nc'"),
+            (r"\\N", r"E'\\N'"),
+            (r"\\x00ff", r"E'\\x00ff'"),
+            (r"\\'", r"E'\\'''"),
+        ] {
+            assert_eq!(
+                String::from_utf8(values(row.as_bytes())).unwrap(),
+                expected,
+                "{row}"
+            );
+        }
+        assert_eq!(values(b"\xff"), b"'\xff'");
+    }
+}
