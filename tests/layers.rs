@@ -115,6 +115,25 @@ fn only_pg_holds_connections() {
 }
 
 #[test]
+fn the_lints_are_in_force() {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = std::fs::read_to_string(package.join("Cargo.toml")).unwrap();
+    for lint in [
+        "unsafe_code = \"forbid\"",
+        "missing_docs = \"warn\"",
+        "pedantic = {",
+        "unwrap_used = ",
+    ] {
+        assert!(manifest.contains(lint), "Cargo.toml has lost {lint}");
+    }
+    for file in files_below(&package.join("src")) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let opens = text.starts_with("//!");
+        assert!(opens, "{} does not say what it owns", file.display());
+    }
+}
+
+#[test]
 fn a_wrong_import_would_be_noticed() {
     let text = "use crate::pg::Session;\n// crate::cli\nfn f() { crate::dump::dump(); }\n#[cfg(test)]\nmod tests {\n    use crate::cli;\n}\n";
     let mut uses = Vec::new();
