@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use regex::Regex;
 
@@ -115,6 +116,25 @@ fn only_pg_holds_connections() {
 }
 
 #[test]
+fn the_lints_are_in_force() {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = std::fs::read_to_string(package.join("Cargo.toml")).unwrap();
+    for lint in [
+        "unsafe_code = \"forbid\"",
+        "missing_docs = \"warn\"",
+        "pedantic = {",
+        "unwrap_used = ",
+    ] {
+        assert!(manifest.contains(lint), "Cargo.toml has lost {lint}");
+    }
+    for file in files_below(&package.join("src")) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let opens = text.starts_with("//!");
+        assert!(opens, "{} does not say what it owns", file.display());
+    }
+}
+
+#[test]
 fn a_wrong_import_would_be_noticed() {
     let text = "use crate::pg::Session;\n// crate::cli\nfn f() { crate::dump::dump(); }\n#[cfg(test)]\nmod tests {\n    use crate::cli;\n}\n";
     let mut uses = Vec::new();
@@ -214,8 +234,9 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 
 /// Blanks what is compiled only for tests, as rustfmt writes it; also the names of files that are.
 fn without_tests(text: &str) -> (String, Vec<String>) {
-    let module = Regex::new(r"\bmod (\w+);").unwrap();
-    let path = Regex::new(r#"#\[path = "(.*)\.rs"\]"#).unwrap();
+    static MODULE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\bmod (\w+);").unwrap());
+    static PATH: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r#"#\[path = "(.*)\.rs"\]"#).unwrap());
     let (mut kept, mut files) = (String::new(), Vec::new());
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
@@ -226,9 +247,9 @@ fn without_tests(text: &str) -> (String, Vec<String>) {
             kept.push('\n');
             for line in lines.by_ref() {
                 kept.push('\n');
-                if let Some(found) = path.captures(line) {
+                if let Some(found) = PATH.captures(line) {
                     named = Some(found[1].to_owned());
-                } else if let Some(found) = module.captures(line) {
+                } else if let Some(found) = MODULE.captures(line) {
                     files.push(named.unwrap_or_else(|| found[1].to_owned()));
                     break;
                 } else if line == end || (line.ends_with(';') && !line[indent..].starts_with(' ')) {
@@ -247,9 +268,11 @@ fn without_tests(text: &str) -> (String, Vec<String>) {
 
 /// Collects `crate::x` and `library::x` with their lines. Braces right after `crate::` are refused, so that lines stay readable.
 fn read_text(module: &str, file: &str, text: &str, uses: &mut Vec<Use>) {
-    let libraries = ASYNC_CRATES.join("|");
-    let path = Regex::new(&format!(r"\b(crate|{libraries})(?:::(\w+|\{{[^}}]*\}}))")).unwrap();
-    for found in path.captures_iter(text) {
+    static PATH: LazyLock<Regex> = LazyLock::new(|| {
+        let libraries = ASYNC_CRATES.join("|");
+        Regex::new(&format!(r"\b(crate|{libraries})(?:::(\w+|\{{[^}}]*\}}))")).unwrap()
+    });
+    for found in PATH.captures_iter(text) {
         let line = text[..found.get(0).unwrap().start()].matches('\n').count() + 1;
         let place = format!("{file}:{line}");
         for name in found[2].trim_matches(['{', '}']).split(',') {
