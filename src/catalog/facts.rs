@@ -307,9 +307,12 @@ fn acl_query() -> String {
     )
 }
 
+/// An owner, the rows of the ACL itself, and those of its base.
+type Exploded = (Oid, [Vec<ExplodedRow>; 2]);
+
 async fn read_acls(session: &Session, core: &mut Core) -> Result<()> {
     let found: Vec<AclRow> = read(session, "privileges", &acl_query(), &[]).await?;
-    let mut exploded: BTreeMap<(CatalogId, i32), (Oid, [Vec<ExplodedRow>; 2])> = BTreeMap::new();
+    let mut exploded: BTreeMap<(CatalogId, i32), Exploded> = BTreeMap::new();
     for row in found {
         let id = CatalogId::new(row.class, row.oid);
         if let Some(name) = row.column_name {

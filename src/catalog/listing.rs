@@ -26,6 +26,10 @@ catalog_row! {
         kind: Letter = col("c.relkind"),
         unlogged: bool = col("c.relpersistence = 'u'"),
         extension: Option<Oid> = col("e.refobjid"),
+        /// An extension has registered its rows as configuration.
+        config: bool = col(
+            "EXISTS (SELECT 1 FROM pg_catalog.pg_extension x WHERE x.oid = e.refobjid AND c.oid = ANY (x.extconfig))"
+        ),
         /// For a sequence: the table that owns it, by SERIAL, OWNED BY or identity.
         owner_table: Option<Oid> = col("o.refobjid"),
         identity: bool = col("o.deptype IS NOT DISTINCT FROM 'i'"),

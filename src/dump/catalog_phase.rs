@@ -3,6 +3,7 @@
 use super::entries::{self, Sections, Toc};
 use super::source::{self, SourceFacts};
 use super::{DumpOptions, open_fresh};
+use crate::archive::manifest::Skipped;
 use crate::catalog::fresh::Definitions;
 use crate::catalog::loader::load;
 use crate::catalog::lock::{LockRequest, Locked, TRIES_MAX, lock_tables};
@@ -22,6 +23,8 @@ pub(super) struct Looked {
     pub facts: SourceFacts,
     /// Entries in order.
     pub toc: Toc,
+    /// What is left out, with reasons.
+    pub skipped: Vec<Skipped>,
 }
 
 /// Reads the catalog until a whole reading was undisturbed.
@@ -44,10 +47,12 @@ pub(super) async fn look(
         let (owner, locked) = lock_tables(session, request, progress, &choose).await?;
         match read_once(settings, &owner, &locked, &facts, options).await? {
             Reading::Undisturbed(toc) => {
+                let skipped = skipped_rows(&locked, options);
                 return Ok(Looked {
                     owner,
                     facts,
                     toc: *toc,
+                    skipped,
                 });
             }
             Reading::Disturbed(by) => {
@@ -142,6 +147,7 @@ fn build(
     let wanted_rows = |draft: &Draft| match (&draft.data, draft.key.aspect) {
         (Some(data), _) if data.relation == 0 => wanted.large_objects,
         (Some(data), _) => wanted.rows.contains(&data.relation),
+        (None, Aspect::Refresh) => !selection.schema_only,
         // A sequence's value is data, unless its rows of use are left out with its table.
         (None, Aspect::SequenceValue) => {
             let parts = wanted
@@ -154,6 +160,33 @@ fn build(
         _ => true,
     };
     entries::build(cx, sections, &wanted_rows)
+}
+
+/// Tables whose definition is saved without rows; a dump without any rows says so by its options.
+fn skipped_rows(locked: &Locked, options: &DumpOptions) -> Vec<Skipped> {
+    if options.selection.schema_only {
+        return Vec::new();
+    }
+    let wanted = &locked.wanted;
+    let tables = locked
+        .listing
+        .relations
+        .values()
+        .filter(|row| row.kind == 'r');
+    let defined = tables.filter(|row| {
+        wanted
+            .relations
+            .get(&row.oid)
+            .is_some_and(|parts| parts.has(Part::Define))
+    });
+    let without = defined.filter(|row| !wanted.rows.contains(&row.oid));
+    let reason = "left out by --exclude-table-data";
+    without
+        .map(|row| Skipped {
+            what: format!("rows of {}", row.qualified().quoted()),
+            reason: reason.to_owned(),
+        })
+        .collect()
 }
 
 fn name_of(id: CatalogId, catalog: &Catalog, session: &Session) -> String {

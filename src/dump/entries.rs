@@ -97,6 +97,11 @@ fn main_draft(object: &Object, cx: RenderCx<'_>) -> Draft {
     }
     if parts.has(Part::Define) {
         draft.after = common::after(object, parts, &cx);
+        draft.after.extend(
+            ddl.parts_after(&cx)
+                .into_iter()
+                .filter(|(part, _)| parts.has(*part)),
+        );
     }
     if parts.has(Part::Acl) {
         draft.grants = ddl
@@ -111,6 +116,8 @@ struct Links {
     by_key: HashMap<DraftKey, usize>,
     /// Rows that are no entries of their own, and what they are part of.
     part_of: HashMap<CatalogId, CatalogId>,
+    /// Members of extensions.
+    members: HashMap<CatalogId, Oid>,
 }
 
 impl Links {
@@ -138,11 +145,20 @@ impl Links {
                 part_of.insert(absorbed, object.ddl().id());
             }
         }
-        Links { by_key, part_of }
+        let members = catalog.core.members.clone();
+        Links {
+            by_key,
+            part_of,
+            members,
+        }
     }
 
     /// The identity under which a row stands in the graph: its own entry, or what it is part of.
     fn home(&self, id: CatalogId) -> CatalogId {
+        // What belongs to an extension comes with it; an entry of its own gives its privileges only.
+        if let Some(extension) = self.members.get(&id) {
+            return CatalogId::new(class::EXTENSION, *extension);
+        }
         let mut home = id;
         // A chain of parts is short: array type, row type, table.
         for _ in 0..8 {
@@ -176,12 +192,11 @@ impl Links {
             let to = index(CatalogId::new(row.ref_class, row.ref_oid), &mut nodes);
             edges.push((from, to));
         }
-        for (member, extension) in &cx.catalog.core.members {
-            let from = index(*member, &mut nodes);
-            edges.push((
-                from,
-                index(CatalogId::new(class::EXTENSION, *extension), &mut nodes),
-            ));
+        for (member, extension) in &self.members {
+            if let Some(from) = self.by_key.get(&DraftKey::define(*member)) {
+                let whole = CatalogId::new(class::EXTENSION, *extension);
+                edges.push((*from, index(whole, &mut nodes)));
+            }
         }
         for object in &cx.catalog.objects {
             let from = index(object.ddl().id(), &mut nodes);

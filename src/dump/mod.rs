@@ -15,7 +15,7 @@ mod split;
 mod values;
 mod writing;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,11 +24,13 @@ use postgres_types::{ToSql, Type};
 
 use self::catalog_phase::{Looked, look};
 use self::plan::{DataPlan, PlanInputs, SizeRow};
-use self::reading::Reading;
+use self::reading::{Read, Reading};
 use self::select::Selection;
 use self::split::Method;
-use self::writing::{ArchivePlace, write};
+use self::writing::{ArchivePlace, Committed, Rows, write};
 use crate::archive::buffer::BufferPool;
+use crate::archive::chunks::ChunkStore;
+use crate::archive::digest::Digest;
 use crate::archive::lease::Lease;
 use crate::archive::manifest::{Group, Scope};
 use crate::archive::name::ArchiveName;
@@ -149,66 +151,24 @@ pub async fn dump(
     let created = Timestamp::now();
     let mut looked = look(source, session, search_path, options, progress.as_ref()).await?;
     looked.facts.source.started = created;
-    let coordinator = looked.owner.session();
-    looked.facts.source.snapshot_lsn = source::lsn(coordinator).await.unwrap_or(None);
+    looked.facts.source.snapshot_lsn = source::lsn(looked.owner.session()).await.unwrap_or(None);
     let group = group_of(&looked, options);
     let before = previous(repository, &group).await?;
-    let lease = Lease::take(
+    let purpose = format!("dump of {}", looked.facts.database.name);
+    let shared = before.archive.iter().cloned().collect();
+    let lease = Lease::take(repository, &purpose, shared, LEASE_LASTS).await?;
+    let run = Run {
+        source,
         repository,
-        &format!("dump of {}", looked.facts.database.name),
-        before.archive.iter().cloned().collect(),
-        LEASE_LASTS,
-    )
-    .await?;
-    let plan = plan_data(&looked, coordinator, &before.cells).await?;
-    let (ranges, pages_readable) = plan.1;
-    let _ = ranges;
-    let plan = plan.0;
-    let n_jobs = plan.jobs.len() as u64;
-    progress.event(Event::Phase {
-        name: "data",
-        bytes: plan.n_bytes,
-        tasks: n_jobs,
-    });
-    let snapshot = looked.owner.export().await?;
-    let n_workers = options.jobs.clamp(1, plan.jobs.len().max(1));
-    let readers = open_readers(source, &looked, &snapshot, n_workers, options).await?;
-    let settings = repository.marker().chunks;
-    let chunk_bytes = usize::try_from(settings.bytes_max).expect("a chunk fits in memory");
-    let pool = BufferPool::new(BUFFERS_PER_JOB * n_workers + 1, chunk_bytes);
-    let chunks = repository.chunks(options.level);
-    let mut reading = Reading::new(plan, chunks.clone(), settings, pool, Arc::clone(&progress));
-    reading.pages_readable = pages_readable;
-    let tables = reading.plan.tables.clone();
-    let large_objects = reading.plan.large_objects;
-    let read = reading.run(coordinator, readers).await?;
-    progress.event(Event::Phase {
-        name: "archive",
-        bytes: 0,
-        tasks: 0,
-    });
-    let sequences: Vec<Oid> = looked.toc.sequences.iter().map(|(_, oid)| *oid).collect();
-    let values = values::read(coordinator, &sequences).await?;
-    looked.facts.source.finished = Timestamp::now();
-    let wanted = options
-        .name
-        .clone()
-        .unwrap_or_else(|| ArchiveName::of_dump(&group.database, created));
-    let name = match &options.name {
-        Some(name) => name.clone(),
-        None => repository.free_name(&wanted).await?,
-    };
-    let place = ArchivePlace {
-        repository,
-        chunks: &chunks,
-        settings,
+        options,
+        progress: &progress,
         lease: &lease,
-        name,
         created,
-        group,
     };
-    let written = write(place, looked, tables, large_objects, read, values, options).await?;
-    lease.release().await?;
+    let written = run.read_and_write(looked, group, before).await;
+    let released = lease.release().await;
+    let written = written?;
+    released?;
     let removed = match options.keep_last {
         Some(keep) => rotate(repository, written.manifest(), keep).await?,
         None => Vec::new(),
@@ -219,6 +179,99 @@ pub async fn dump(
         removed,
         started.elapsed(),
     ))
+}
+
+/// What stays the same during one dump.
+struct Run<'a> {
+    source: &'a ConnSettings,
+    repository: &'a Repository,
+    options: &'a DumpOptions,
+    progress: &'a Arc<dyn Progress>,
+    lease: &'a Lease,
+    created: Timestamp,
+}
+
+impl Run<'_> {
+    async fn read_and_write(
+        &self,
+        mut looked: Looked,
+        group: Group,
+        before: Before,
+    ) -> Result<Committed> {
+        let chunks = self
+            .repository
+            .chunks(self.options.level)
+            .with_known(before.chunks);
+        let settings = self.repository.marker().chunks;
+        let (plan, pages_readable) =
+            plan_data(&looked, looked.owner.session(), &before.cells).await?;
+        let (tables, large_objects) = (plan.tables.clone(), plan.large_objects);
+        let read = self
+            .read_rows(&looked, plan, pages_readable, &chunks)
+            .await?;
+        self.progress.event(Event::Phase {
+            name: "archive",
+            bytes: 0,
+            tasks: 0,
+        });
+        let sequences: Vec<Oid> = looked.toc.sequences.iter().map(|(_, oid)| *oid).collect();
+        let values = values::read(looked.owner.session(), &sequences).await?;
+        looked.facts.source.finished = Timestamp::now();
+        let name = match &self.options.name {
+            Some(name) => name.clone(),
+            None => {
+                let wanted = ArchiveName::of_dump(&group.database, self.created);
+                self.repository.free_name(&wanted).await?
+            }
+        };
+        let place = ArchivePlace {
+            repository: self.repository,
+            chunks: &chunks,
+            settings,
+            lease: self.lease,
+            name,
+            created: self.created,
+            group,
+        };
+        let rows = Rows {
+            tables,
+            large_objects,
+            read,
+            values,
+        };
+        write(place, looked, rows, self.options).await
+    }
+
+    async fn read_rows(
+        &self,
+        looked: &Looked,
+        plan: DataPlan,
+        pages_readable: bool,
+        chunks: &ChunkStore,
+    ) -> Result<Read> {
+        let n_jobs = plan.jobs.len();
+        let phase = Event::Phase {
+            name: "data",
+            bytes: plan.n_bytes,
+            tasks: n_jobs as u64,
+        };
+        self.progress.event(phase);
+        let snapshot = looked.owner.export().await?;
+        let n_workers = self.options.jobs.clamp(1, n_jobs.max(1));
+        let readers = open_readers(self.source, looked, &snapshot, n_workers, self.options).await?;
+        let settings = self.repository.marker().chunks;
+        let chunk_bytes = usize::try_from(settings.bytes_max).expect("a chunk fits in memory");
+        let pool = BufferPool::new(BUFFERS_PER_JOB * n_workers + 1, chunk_bytes);
+        let mut reading = Reading::new(
+            plan,
+            chunks.clone(),
+            settings,
+            pool,
+            Arc::clone(self.progress),
+        );
+        reading.pages_readable = pages_readable;
+        reading.run(looked.owner.session(), readers).await
+    }
 }
 
 /// Plans a dump without reading rows.
@@ -326,6 +379,8 @@ struct Before {
     archive: Option<ArchiveName>,
     /// Cell lengths by the quoted table name.
     cells: HashMap<String, u32>,
+    /// Its chunks, which the lease protects: what they hold need not be sent again.
+    chunks: HashSet<Digest>,
 }
 
 /// A damaged or unreadable predecessor is no reason not to dump: it only costs the chunk boundaries' continuity.
@@ -348,7 +403,10 @@ async fn previous(repository: &Repository, group: &Group) -> Result<Before> {
         return Ok(Before::default());
     };
     let mut cells = HashMap::new();
+    let mut chunks = HashSet::new();
     for index in indexes {
+        let pieces = index.segments.iter().flat_map(|segment| &segment.pieces);
+        chunks.extend(pieces.map(|piece| piece.chunk));
         let entry = entries.get(index.entry.0 as usize);
         let Some(crate::toc::DataOf::Table { target, .. }) =
             entry.and_then(|entry| entry.data.as_ref())
@@ -360,6 +418,7 @@ async fn previous(repository: &Repository, group: &Group) -> Result<Before> {
     Ok(Before {
         archive: Some(archive.manifest().name.clone()),
         cells,
+        chunks,
     })
 }
 
@@ -367,7 +426,7 @@ async fn plan_data(
     looked: &Looked,
     session: &Session,
     cells_before: &HashMap<String, u32>,
-) -> Result<(DataPlan, (Vec<Oid>, bool))> {
+) -> Result<(DataPlan, bool)> {
     let what = "table sizes";
     let oids: Vec<Oid> = looked
         .toc
@@ -393,10 +452,7 @@ async fn plan_data(
         cells_before,
         lo_starts: &lo_starts,
     };
-    Ok((
-        plan::plan(&looked.toc.data, inputs),
-        (lo_starts, pages_readable),
-    ))
+    Ok((plan::plan(&looked.toc.data, inputs), pages_readable))
 }
 
 /// Removes the group's older archives, keeping `keep`, this one included. Only after its own success.

@@ -131,7 +131,10 @@ impl Selection {
             if !parts.is_empty() {
                 wanted.relations.insert(relation.oid, parts);
             }
-            let rows = parts.has(Part::Data) && relation.kind == 'r' && !self.schema_only;
+            let own = parts.has(Part::Data) && !self.schema_only;
+            // Configuration is part of an extension, as its definition is.
+            let config = relation.config && wanted.extension_rows;
+            let rows = relation.kind == 'r' && (own || config);
             if rows && !matcher.rows_excluded(relation) {
                 wanted.rows.insert(relation.oid);
             }
@@ -300,6 +303,7 @@ mod tests {
             kind: Letter(kind),
             unlogged: false,
             extension: None,
+            config: false,
             owner_table: None,
             identity: false,
         }

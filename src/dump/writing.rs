@@ -17,7 +17,7 @@ use crate::archive::fingerprint::Fingerprint;
 use crate::archive::index::{CopyFormat, Segment, TableIndex};
 use crate::archive::jsonl::{JsonlWriter, Written};
 use crate::archive::lease::Lease;
-use crate::archive::manifest::{FORMAT, Group, Manifest, Skipped, Totals};
+use crate::archive::manifest::{FORMAT, Group, Manifest, Totals};
 use crate::archive::name::ArchiveName;
 use crate::archive::repository::{Archive, Repository};
 use crate::error::{Error, Result};
@@ -44,6 +44,19 @@ pub(super) struct ArchivePlace<'a> {
     pub group: Group,
 }
 
+/// What was read, with the plan that says whose it is.
+#[derive(Debug)]
+pub(super) struct Rows {
+    /// The planned tables.
+    pub tables: Vec<TablePlan>,
+    /// The entry of the large objects.
+    pub large_objects: Option<EntryId>,
+    /// Segments and chunks.
+    pub read: Read,
+    /// `setval` statements by sequence.
+    pub values: HashMap<Oid, Sql>,
+}
+
 /// A committed archive and what the report says of it beyond the manifest.
 #[derive(Debug)]
 pub(super) struct Committed {
@@ -63,12 +76,15 @@ impl Committed {
 pub(super) async fn write(
     place: ArchivePlace<'_>,
     looked: Looked,
-    tables: Vec<TablePlan>,
-    large_objects: Option<EntryId>,
-    mut read: Read,
-    values: HashMap<Oid, Sql>,
+    rows: Rows,
     options: &DumpOptions,
 ) -> Result<Committed> {
+    let Rows {
+        tables,
+        large_objects,
+        mut read,
+        values,
+    } = rows;
     let indexes = gather(&tables, large_objects, std::mem::take(&mut read.segments))?;
     let mut index = JsonlWriter::new(place.chunks.clone(), place.settings);
     for table in &indexes {
@@ -78,12 +94,14 @@ pub(super) async fn write(
     let sequences: HashMap<EntryId, Oid> = looked.toc.sequences.iter().copied().collect();
     let mut toc = JsonlWriter::new(place.chunks.clone(), place.settings);
     let n_entries = looked.toc.entries.len() as u64;
+    let mut n_tables = 0;
     for entry in looked.toc.entries {
+        n_tables += u64::from(matches!(entry.data, Some(crate::toc::DataOf::Table { .. })));
         toc.push(&with_value(entry, &sequences, &values)).await?;
     }
     let toc = toc.finish().await?;
     note_chunks(&mut read.chunks, &[&index, &toc]);
-    let totals = totals(&indexes, n_entries, &read.chunks);
+    let totals = totals(&indexes, n_tables, n_entries, &read.chunks);
     let ArchivePlace {
         repository,
         chunks,
@@ -103,7 +121,7 @@ pub(super) async fn write(
         group,
         source: looked.facts.source,
         selection: options.selection.as_options(),
-        skipped: Vec::<Skipped>::new(),
+        skipped: looked.skipped,
         totals,
         toc: toc.refs(),
         data_index: index.refs(),
@@ -234,7 +252,12 @@ fn note_chunks(chunks: &mut HashMap<Digest, (u64, bool)>, written: &[&Written]) 
     }
 }
 
-fn totals(indexes: &[TableIndex], n_entries: u64, chunks: &HashMap<Digest, (u64, bool)>) -> Totals {
+fn totals(
+    indexes: &[TableIndex],
+    n_tables: u64,
+    n_entries: u64,
+    chunks: &HashMap<Digest, (u64, bool)>,
+) -> Totals {
     // Chunks of text that turned to binary were stored but are named by nobody.
     let mut named: BTreeSet<Digest> = BTreeSet::new();
     let pieces = indexes
@@ -243,7 +266,7 @@ fn totals(indexes: &[TableIndex], n_entries: u64, chunks: &HashMap<Digest, (u64,
         .flat_map(|segment| &segment.pieces);
     named.extend(pieces.map(|piece| piece.chunk));
     Totals {
-        n_tables: indexes.len() as u64,
+        n_tables,
         n_rows: indexes.iter().map(|index| index.n_rows).sum(),
         raw_bytes: indexes.iter().map(|index| index.n_bytes).sum(),
         stored_bytes: chunks.values().map(|(n_bytes, _)| n_bytes).sum(),

@@ -100,18 +100,22 @@ impl Ddl for LargeObject {
         sql![self.row.oid]
     }
 
-    fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
-        let mut out = vec![sql![
+    fn create(&self, _: &RenderCx<'_>) -> Vec<Sql> {
+        vec![sql![
             "SELECT pg_catalog.lo_create(o) FROM pg_catalog.unnest(",
             self.oid_array(),
             ") AS o"
-        ]];
-        if cx.catalog.parts_of(self.id()).has(Part::Owner) {
-            let role = cx.core().role(self.row.owner);
-            let alter = |oid: &Oid| sql!["ALTER LARGE OBJECT ", oid, " OWNER TO ", &role];
-            out.extend(self.row.oids.iter().map(alter));
-        }
-        out
+        ]]
+    }
+
+    fn parts_after(&self, cx: &RenderCx<'_>) -> Vec<(Part, Sql)> {
+        let role = cx.core().role(self.row.owner);
+        let alter = |oid: &Oid| sql!["ALTER LARGE OBJECT ", oid, " OWNER TO ", &role];
+        self.row
+            .oids
+            .iter()
+            .map(|oid| (Part::Owner, alter(oid)))
+            .collect()
     }
 
     fn drop(&self, _: &RenderCx<'_>) -> Option<Sql> {

@@ -13,7 +13,7 @@ pub mod toc_builder;
 
 use crate::error::{Error, Result};
 use crate::sql::{Sql, sql};
-use crate::toc::{EntryName, Form, Grant, LockMode, Stage, Step};
+use crate::toc::{EntryName, Form, Grant, LockMode, Part, Stage, Step};
 
 use self::arena::{CatalogId, LoadCx, RenderCx, Subject};
 use self::row::{CatalogRow, Oid};
@@ -109,6 +109,11 @@ pub trait Ddl {
 
     /// The same by entry: aspects of other objects that must be there first.
     fn hidden_aspects(&self, _: &RenderCx<'_>) -> Vec<DraftKey> {
+        Vec::new()
+    }
+
+    /// Parts that come as statements after creation although they are no comments or labels (owners of several objects).
+    fn parts_after(&self, _: &RenderCx<'_>) -> Vec<(Part, Sql)> {
         Vec::new()
     }
 

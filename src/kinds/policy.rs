@@ -56,7 +56,10 @@ impl ObjectKind for Policy {
 
     fn subject(row: &PolicyRow, _: &LoadCx<'_>) -> Option<Subject> {
         let id = CatalogId::new(class::POLICY, row.oid);
-        Some(Subject { id, follows: Follows::Relation(row.table) })
+        Some(Subject {
+            id,
+            follows: Follows::Relation(row.table),
+        })
     }
 
     fn text_oid(text: &PolicyText) -> Oid {
@@ -84,7 +87,11 @@ impl Ddl for Policy {
     }
 
     fn address(&self, cx: &RenderCx<'_>) -> Sql {
-        sql![Ident::new(&*self.row.name), " ON ", cx.core().relation(self.row.table)]
+        sql![
+            Ident::new(&*self.row.name),
+            " ON ",
+            cx.core().relation(self.row.table)
+        ]
     }
 
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
@@ -98,12 +105,19 @@ impl Ddl for Policy {
         vec![sql![
             "CREATE POLICY ",
             self.address(cx),
-            if self.row.permissive { "" } else { " AS RESTRICTIVE" },
+            if self.row.permissive {
+                ""
+            } else {
+                " AS RESTRICTIVE"
+            },
             command,
             " TO ",
             Sql::list(&self.roles),
             self.text.using.as_ref().map(|e| sql![" USING (", e, ")"]),
-            self.text.check.as_ref().map(|e| sql![" WITH CHECK (", e, ")"]),
+            self.text
+                .check
+                .as_ref()
+                .map(|e| sql![" WITH CHECK (", e, ")"]),
         ]]
     }
 

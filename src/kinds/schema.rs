@@ -50,7 +50,10 @@ impl ObjectKind for Schema {
 
     fn subject(row: &SchemaRow, _: &LoadCx<'_>) -> Option<Subject> {
         let id = CatalogId::new(class::NAMESPACE, row.oid);
-        Some(Subject { id, follows: Follows::Schema(row.oid) })
+        Some(Subject {
+            id,
+            follows: Follows::Schema(row.oid),
+        })
     }
 
     fn text_oid(_: &NoText) -> Oid {
@@ -81,7 +84,10 @@ impl Ddl for Schema {
     }
 
     fn name(&self, _: &RenderCx<'_>) -> EntryName {
-        EntryName { name: self.row.name.clone(), ..EntryName::default() }
+        EntryName {
+            name: self.row.name.clone(),
+            ..EntryName::default()
+        }
     }
 
     fn address(&self, _: &RenderCx<'_>) -> Sql {
@@ -89,7 +95,11 @@ impl Ddl for Schema {
     }
 
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
-        if self.is_public() { Vec::new() } else { vec![sql!["CREATE SCHEMA ", self.address(cx)]] }
+        if self.is_public() {
+            Vec::new()
+        } else {
+            vec![sql!["CREATE SCHEMA ", self.address(cx)]]
+        }
     }
 
     fn drop(&self, cx: &RenderCx<'_>) -> Option<Sql> {

@@ -501,7 +501,7 @@ impl Splitter {
         let bytes = &self.buffer[self.start..self.next];
         let text = std::str::from_utf8(bytes).map_err(|problem| {
             let before = &bytes[..problem.valid_up_to()];
-            let n_lines = before.iter().filter(|byte| **byte == b'\n').count();
+            let n_lines = before.split(|byte| *byte == b'\n').count() - 1;
             ScriptError {
                 line: line + n_lines as u64,
                 problem: "the statement is not UTF-8".to_owned(),
