@@ -12,8 +12,13 @@ use crate::pg::{ConnSettings, Environment, connect};
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Connection {
-    /// Database: a name, a URL such as postgres://user@host/shop, or key=value settings
-    #[arg(short, long, value_name = "DATABASE")]
+    /// The database.
+    #[arg(
+        short,
+        long,
+        value_name = "DATABASE",
+        help = "Database: a name, a URL such as postgres://user@host/shop, or key=value settings"
+    )]
     pub(crate) dbname: Option<String>,
     /// Server's host name or socket directory
     #[arg(short = 'h', long, value_name = "HOST")]
@@ -50,7 +55,7 @@ impl Connection {
             diagnostic(format!("warning: {warning}"));
         }
         if self.password {
-            return ask(settings);
+            return ask(&settings);
         }
         if self.no_password || !io::stdin().is_terminal() {
             return Ok(settings);
@@ -72,13 +77,13 @@ impl Connection {
                 session.close().await;
                 Ok(settings)
             }
-            Err(error) if wants_password(&error) => ask(settings),
+            Err(error) if wants_password(&error) => ask(&settings),
             Err(_) => Ok(settings),
         }
     }
 }
 
-fn ask(settings: ConnSettings) -> Result<ConnSettings> {
+fn ask(settings: &ConnSettings) -> Result<ConnSettings> {
     let prompt = format!(
         "Password for user {}: ",
         crate::toc::printable(settings.user())

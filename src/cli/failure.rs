@@ -81,21 +81,20 @@ impl Failure {
 
     /// The lines for people.
     fn text(&self) -> String {
-        let mut text = format!("pgark: {}", self.message);
-        let mut line = |label: &str, value: Option<&str>| {
-            if let Some(value) = value {
-                text.push_str(&format!("\n  {label}: {value}"));
-            }
-        };
-        line("SQLSTATE", self.sqlstate.as_deref());
-        line("DETAIL", self.detail.as_deref());
-        line("CONTEXT", self.context.as_deref());
         let position = self
             .position
             .map(|n| format!("character {n} of the statement"));
-        line("POSITION", position.as_deref());
-        line("hint", self.hint.as_deref());
-        text
+        let parts = [
+            ("SQLSTATE", &self.sqlstate),
+            ("DETAIL", &self.detail),
+            ("CONTEXT", &self.context),
+            ("POSITION", &position),
+            ("hint", &self.hint),
+        ];
+        let lines = parts
+            .iter()
+            .filter_map(|(label, value)| Some(format!("\n  {label}: {}", value.as_ref()?)));
+        format!("pgark: {}{}", self.message, lines.collect::<String>())
     }
 }
 

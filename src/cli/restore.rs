@@ -171,7 +171,7 @@ fn print_report(report: &RestoreReport, time: Duration, cx: &Context) -> Result<
 }
 
 fn summary(report: &RestoreReport, time: Duration) -> String {
-    let mut text = format!(
+    let mut parts = vec![format!(
         "{} → {}: {}, {}, {}, {}",
         report.archive,
         crate::toc::printable(&report.database),
@@ -179,13 +179,13 @@ fn summary(report: &RestoreReport, time: Duration) -> String {
         human::things(report.n_rows, "row"),
         human::bytes(report.raw_bytes),
         human::duration(time),
-    );
+    )];
     if let Some(checked) = &report.checked {
         let same = checked
             .n_tables
             .saturating_sub(checked.different.len() as u64);
-        text.push_str(&format!(
-            "; content of {} compared and equal",
+        parts.push(format!(
+            "content of {} compared and equal",
             human::things(same, "table")
         ));
     }
@@ -194,8 +194,8 @@ fn summary(report: &RestoreReport, time: Duration) -> String {
         (report.skipped.len(), "skipped"),
     ] {
         if n > 0 {
-            text.push_str(&format!("; {} {what}", human::things(n as u64, "object")));
+            parts.push(format!("{} {what}", human::things(n as u64, "object")));
         }
     }
-    text
+    parts.join("; ")
 }

@@ -9,9 +9,8 @@ use serde_json::Value;
 /// `postgres://user:password@host`
 static IN_URL: LazyLock<Regex> = LazyLock::new(|| pattern(r"(://[^\s:/@]*):\S*@"));
 /// `password=…` of connection settings, `PASSWORD '…'` of SQL
-static NAMED: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?i)(password(?:\s*=\s*|\s+E?))('(?:[^'\\…]|\\.|'')*(?:'|…|$))")
-});
+static NAMED: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?i)(password(?:\s*=\s*|\s+E?))('(?:[^'\\…]|\\.|'')*(?:'|…|$))"));
 static PLAIN: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)(\bpassword\s*=\s*)([^\s'&]+)"));
 
 fn pattern(text: &str) -> Regex {
@@ -31,11 +30,7 @@ pub(crate) fn hide_in(value: &mut Value) {
 /// The text with asterisks where passwords stand.
 pub(crate) fn hidden(text: &str) -> Cow<'_, str> {
     let mut text = Cow::Borrowed(text);
-    for (pattern, instead) in [
-        (&IN_URL, "$1:***@"),
-        (&NAMED, "$1***"),
-        (&PLAIN, "$1***"),
-    ] {
+    for (pattern, instead) in [(&IN_URL, "$1:***@"), (&NAMED, "$1***"), (&PLAIN, "$1***")] {
         if pattern.is_match(&text) {
             text = Cow::Owned(pattern.replace_all(&text, instead).into_owned());
         }
@@ -50,16 +45,35 @@ mod tests {
     #[test]
     fn passwords_are_hidden_wherever_they_stand() {
         for (text, expected) in [
-            ("no archive \"postgres://me:s3cret@h/x\"", "no archive \"postgres://me:***@h/x\""),
-            ("'host=h password=s3cret dbname=x'", "'host=h password=*** dbname=x'"),
+            (
+                "no archive \"postgres://me:s3cret@h/x\"",
+                "no archive \"postgres://me:***@h/x\"",
+            ),
+            (
+                "'host=h password=s3cret dbname=x'",
+                "'host=h password=*** dbname=x'",
+            ),
             ("password = 's3 cr\\'et' x", "password = *** x"),
-            ("postgres://h/x?password=s3cret&user=me", "postgres://h/x?password=***&user=me"),
-            ("ALTER ROLE a PASSWORD 's3cret' failed", "ALTER ROLE a PASSWORD *** failed"),
-            ("ALTER ROLE a PASSWORD 's3cr… failed", "ALTER ROLE a PASSWORD *** failed"),
+            (
+                "postgres://h/x?password=s3cret&user=me",
+                "postgres://h/x?password=***&user=me",
+            ),
+            (
+                "ALTER ROLE a PASSWORD 's3cret' failed",
+                "ALTER ROLE a PASSWORD *** failed",
+            ),
+            (
+                "ALTER ROLE a PASSWORD 's3cr… failed",
+                "ALTER ROLE a PASSWORD *** failed",
+            ),
         ] {
             assert_eq!(hidden(text), expected);
         }
-        for harmless in ["postgres://me@h:5432/x", "no password supplied", "table s.t: failed"] {
+        for harmless in [
+            "postgres://me@h:5432/x",
+            "no password supplied",
+            "table s.t: failed",
+        ] {
             assert!(matches!(hidden(harmless), Cow::Borrowed(_)), "{harmless}");
         }
     }

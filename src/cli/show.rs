@@ -221,7 +221,8 @@ fn head(manifest: &Manifest) -> String {
             .iter()
             .map(|one| printable(one))
             .collect();
-        text.push_str(&format!("\nselected by {}", options.join(" ")));
+        text.push_str("\nselected by ");
+        text.push_str(&options.join(" "));
     }
     text
 }

@@ -100,7 +100,7 @@ async fn read_once(
         }
     };
     let seen = Definitions::read(session).await?;
-    let toc = build(&catalog, session, locked, options)?;
+    let toc = build(&catalog, session, locked, options);
     let fresh = open_fresh(settings, session.version()).await?;
     let now = Definitions::read(&fresh).await?;
     fresh.close().await;
@@ -128,12 +128,7 @@ fn describe(error: &Error) -> String {
     }
 }
 
-fn build(
-    catalog: &Catalog,
-    session: &Session,
-    locked: &Locked,
-    options: &DumpOptions,
-) -> Result<Toc> {
+fn build(catalog: &Catalog, session: &Session, locked: &Locked, options: &DumpOptions) -> Toc {
     let selection = &options.selection;
     let cx = RenderCx {
         catalog,

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::error::Result;
 use crate::graph::{Graph, Half, Node, Order, Placed};
 use crate::kinds::arena::{Catalog, CatalogId, RenderCx, class};
 use crate::kinds::common;
@@ -40,7 +39,7 @@ pub(super) fn build(
     cx: RenderCx<'_>,
     sections: Sections,
     wanted_rows: &dyn Fn(&Draft) -> bool,
-) -> Result<Toc> {
+) -> Toc {
     let (mut drafts, _) = drafts_of(cx);
     drafts.retain(|draft| draft.data.is_none() && !is_value(draft) || wanted_rows(draft));
     let links = Links::new(cx.catalog, &drafts);
@@ -53,7 +52,7 @@ pub(super) fn build(
         .map(|warning| describe(warning, &drafts))
         .collect();
     toc.relevant = links.relevant(cx.catalog);
-    Ok(toc)
+    toc
 }
 
 fn is_value(draft: &Draft) -> bool {
@@ -342,14 +341,14 @@ impl<'a> Assembly<'a> {
             }
             needs.remove(&id);
             needs_at.push(Vec::new());
-            self.note_reads(&mut toc, id, draft);
+            Self::note_reads(&mut toc, id, draft);
             toc.entries
                 .push(self.entry(id, *placed, needs.into_iter().collect()));
         }
         toc
     }
 
-    fn note_reads(&self, toc: &mut Toc, id: EntryId, draft: &Draft) {
+    fn note_reads(toc: &mut Toc, id: EntryId, draft: &Draft) {
         if let Some(data) = &draft.data {
             toc.data.push((id, data.clone()));
         }

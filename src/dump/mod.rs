@@ -45,7 +45,7 @@ use crate::progress::{Event, Progress};
 const BUFFERS_PER_JOB: usize = 3;
 
 /// How long a lease lasts; it is renewed by the next dump, not by this one, so it must outlast it.
-const LEASE_LASTS: Duration = Duration::from_hours(48);
+const LEASE_LASTS: Duration = Duration::from_secs(48 * 60 * 60);
 
 /// How a database is dumped.
 #[derive(Debug, Clone)]
@@ -217,12 +217,11 @@ impl Run<'_> {
         let sequences: Vec<Oid> = looked.toc.sequences.iter().map(|(_, oid)| *oid).collect();
         let values = values::read(looked.owner.session(), &sequences).await?;
         looked.facts.source.finished = Timestamp::now();
-        let name = match &self.options.name {
-            Some(name) => name.clone(),
-            None => {
-                let wanted = ArchiveName::of_dump(&group.database, self.created);
-                self.repository.free_name(&wanted).await?
-            }
+        let name = if let Some(name) = &self.options.name {
+            name.clone()
+        } else {
+            let wanted = ArchiveName::of_dump(&group.database, self.created);
+            self.repository.free_name(&wanted).await?
         };
         let place = ArchivePlace {
             repository: self.repository,

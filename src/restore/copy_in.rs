@@ -64,15 +64,14 @@ async fn raw(shared: &Shared, piece: ChunkPiece) -> Result<Bytes> {
     let chunk: ChunkRef = piece.chunk_ref();
     let is_shared = piece.n_bytes < piece.chunk_bytes;
     let cached = shared.cache.get(&chunk.chunk).filter(|_| is_shared);
-    let bytes = match cached {
-        Some(bytes) => bytes,
-        None => {
-            let bytes = shared.chunks.get(&chunk).await?;
-            if is_shared {
-                shared.cache.put(chunk.chunk, &bytes);
-            }
-            bytes
+    let bytes = if let Some(bytes) = cached {
+        bytes
+    } else {
+        let bytes = shared.chunks.get(&chunk).await?;
+        if is_shared {
+            shared.cache.put(chunk.chunk, &bytes);
         }
+        bytes
     };
     let range = piece.range().filter(|range| range.end <= bytes.len());
     range.map(|range| bytes.slice(range)).ok_or_else(|| {

@@ -45,6 +45,7 @@ use crate::pg::pooler::require_own_backend;
 use crate::pg::{ConnSettings, Session, connect};
 use crate::progress::{Event, Progress};
 use crate::sql::Ident;
+use crate::toc::{DataOf, EntryId};
 
 /// Restores `archive` into the database that `target` names.
 ///
@@ -295,7 +296,12 @@ impl Run<'_> {
     }
 
     fn report(&self, ledger: Ledger, cx: &PlanCx<'_>, checked: Option<Checked>) -> RestoreReport {
-        let tables = self.indexes.keys().filter(|id| !ledger.is_bad(**id));
+        let is_table =
+            |id: EntryId| matches!(self.selection.entry(id).data, Some(DataOf::Table { .. }));
+        let tables = self
+            .indexes
+            .keys()
+            .filter(|id| !ledger.is_bad(**id) && is_table(**id));
         RestoreReport {
             archive: self.archive.name().as_str().to_owned(),
             database: String::new(),

@@ -64,7 +64,7 @@ struct Report {
 impl Exec {
     pub(crate) async fn run(&self, cx: &Context) -> Result<Outcome> {
         let started = Instant::now();
-        let sources = self.sources.check()?;
+        let sources = self.sources.find().await?;
         let settings = self.connection.settings(cx).await?;
         let session = connect(&settings, "exec").await?;
         let cancel = CancelOnDrop(Some(&session));
@@ -173,7 +173,7 @@ impl<'a> Run<'a> {
                 splitter.push(&buffer[..n]);
                 progress.event(Event::Bytes(n as u64));
             }
-            while let Some(item) = splitter.next_item().map_err(|e| source.cut_off(e))? {
+            while let Some(item) = splitter.next_item().map_err(|e| source.cut_off(&e))? {
                 self.item(source, item, &mut copy).await?;
             }
             if n == 0 {
@@ -252,13 +252,14 @@ impl<'a> Run<'a> {
         loop {
             let ended = tokio::time::timeout(NOTICES, &mut work).await;
             for notice in self.session.take_notices() {
-                let mut text = format!("{}:  {}", notice.severity, notice.message);
-                for (label, more) in [("DETAIL", notice.detail), ("HINT", notice.hint)] {
-                    if !more.is_empty() {
-                        text.push_str(&format!("\n{label}:  {more}"));
-                    }
+                let lines = [
+                    (notice.severity.as_str(), notice.message),
+                    ("DETAIL", notice.detail),
+                    ("HINT", notice.hint),
+                ];
+                for (label, text) in lines.iter().filter(|(_, text)| !text.is_empty()) {
+                    self.cx.shown.say(&format!("{label}:  {text}"));
                 }
-                self.cx.shown.say(&text);
             }
             if let Ok(ended) = ended {
                 return ended;
@@ -307,7 +308,7 @@ impl Source {
         Error::failed(self, problem, "give a file that can be read")
     }
 
-    fn cut_off(&self, problem: ScriptError) -> Error {
+    fn cut_off(&self, problem: &ScriptError) -> Error {
         Error::Failed {
             object: format!("{self}, line {}", problem.line),
             problem: printable(&problem.problem),

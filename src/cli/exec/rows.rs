@@ -129,8 +129,7 @@ impl Table {
         }
         let n_rows = self.rows.len() as u64;
         let s = if n_rows == 1 { "" } else { "s" };
-        text.push_str(&format!("\n({} row{s})\n", human::exact(n_rows)));
-        text
+        text + &format!("\n({} row{s})\n", human::exact(n_rows))
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Sources(Vec<Source>);
 
 impl Sources {
     /// The scripts, if there is one, and standard input at most once.
-    pub(super) fn check(&self) -> Result<&[Source]> {
+    fn check(&self) -> Result<&[Source]> {
         let n_stdin = self
             .0
             .iter()
@@ -48,6 +48,17 @@ impl Sources {
             )),
             _ => Ok(&self.0),
         }
+    }
+
+    /// All files are looked for before the first statement runs.
+    pub(super) async fn find(&self) -> Result<&[Source]> {
+        for source in self.check()? {
+            if let Source::File(path) = source {
+                let found = tokio::fs::metadata(path).await;
+                found.map_err(|e| source.unreadable(&e))?;
+            }
+        }
+        Ok(&self.0)
     }
 }
 

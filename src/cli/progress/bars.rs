@@ -85,14 +85,11 @@ impl Bars {
         let elapsed = phase.began.elapsed();
         phase.clear();
         if elapsed >= Duration::from_secs(1) {
-            let mut line = format!("  {:<10} {}", self.count.phase, human::duration(elapsed));
-            if self.count.bytes > 0 {
-                line.push_str(&format!(", {}", human::bytes(self.count.bytes)));
-            }
-            if self.count.rows > 0 {
-                line.push_str(&format!(", {}", human::things(self.count.rows, "row")));
-            }
-            self.above(&line);
+            let Count { bytes, rows, .. } = self.count;
+            let mut parts = vec![human::duration(elapsed)];
+            parts.extend((bytes > 0).then(|| human::bytes(bytes)));
+            parts.extend((rows > 0).then(|| human::things(rows, "row")));
+            self.above(&format!("  {:<10} {}", self.count.phase, parts.join(", ")));
         }
     }
 

@@ -65,14 +65,13 @@ impl Pulse {
         if self.count.phase.is_empty() {
             return None;
         }
-        let mut text = format!("{}: ", self.count.phase);
         let counted = self.count.text(elapsed);
-        if !counted.is_empty() {
-            text.push_str(&counted);
-            text.push_str(", ");
-        }
-        text.push_str(&format!("{} so far", human::duration(elapsed)));
-        Some(text)
+        let comma = if counted.is_empty() { "" } else { ", " };
+        let so_far = human::duration(elapsed);
+        Some(format!(
+            "{}: {counted}{comma}{so_far} so far",
+            self.count.phase
+        ))
     }
 }
 

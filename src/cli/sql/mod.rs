@@ -29,6 +29,10 @@ Examples:
 
 Owners and grants are in the script: the roles must exist where it runs, or leave them out with -O -x. Rows that only the \
 binary format could carry cannot be written; they are named, with exit code 3.")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub(crate) struct SqlScript {
     /// Archive: its name, a unique beginning of it, or latest [default: the newest]
     #[arg(value_name = "ARCHIVE")]
@@ -180,10 +184,8 @@ impl Script<'_> {
             return Ok(());
         }
         let owner = entry.owner.as_ref().filter(|_| !self.options.no_owner);
-        let mut title = format!("{} {}", entry.label, entry.name);
-        if let Some(owner) = owner {
-            title.push_str(&format!("; owner {}", owner.role.0));
-        }
+        let by = owner.map_or_else(String::new, |owner| format!("; owner {}", owner.role.0));
+        let title = format!("{} {}{by}", entry.label, entry.name);
         self.out.write(b"\n")?;
         self.comment(&title)?;
         if form.is_some() {
@@ -254,7 +256,7 @@ impl Script<'_> {
             DataOf::LargeObjects => {
                 self.rows
                     .large_objects(&index, inserts, &mut self.out)
-                    .await?
+                    .await?;
             }
         }
         if foreign {

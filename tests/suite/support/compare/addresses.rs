@@ -91,7 +91,7 @@ pub(super) async fn read_addresses(
     Ok(facts)
 }
 
-/// What pg_depend and pg_shdepend record, as pairs of names. A pair counts once: how often an
+/// What `pg_depend` and `pg_shdepend` record, as pairs of names. A pair counts once: how often an
 /// expression names a thing has no meaning.
 async fn read_dependencies(session: &Session, names: &mut Names) -> Result<Facts, Problem> {
     let from = address("classid", "objid", "objsubid");
