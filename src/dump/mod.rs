@@ -67,6 +67,9 @@ pub struct DumpOptions {
     /// Tests prove that consistency hangs on the snapshot by leaving its import out.
     #[doc(hidden)]
     pub without_snapshot: bool,
+    /// Heap and TOAST bytes that a cell aims at; tests split small tables with it.
+    #[doc(hidden)]
+    pub cell_bytes: Option<u64>,
 }
 
 impl Default for DumpOptions {
@@ -81,6 +84,7 @@ impl Default for DumpOptions {
             serializable_deferrable: false,
             lock_wait: None,
             without_snapshot: false,
+            cell_bytes: None,
         }
     }
 }
@@ -160,7 +164,7 @@ pub async fn dump(
         LEASE_LASTS,
     )
     .await?;
-    let plan = plan_data(&looked, coordinator, &before.cells).await?;
+    let plan = plan_data(&looked, coordinator, &before.cells, options.cell_bytes).await?;
     let (ranges, pages_readable) = plan.1;
     let _ = ranges;
     let plan = plan.0;
@@ -232,7 +236,13 @@ pub async fn plan(source: &ConnSettings, options: &DumpOptions) -> Result<Vec<Pl
         &crate::progress::Silent,
     )
     .await?;
-    let (plan, _) = plan_data(&looked, looked.owner.session(), &HashMap::new()).await?;
+    let (plan, _) = plan_data(
+        &looked,
+        looked.owner.session(),
+        &HashMap::new(),
+        options.cell_bytes,
+    )
+    .await?;
     let mut tables: Vec<PlannedTable> = plan.tables.iter().map(planned).collect();
     tables.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.table.cmp(&b.table)));
     looked.owner.finish().await?.close().await;
@@ -367,6 +377,7 @@ async fn plan_data(
     looked: &Looked,
     session: &Session,
     cells_before: &HashMap<String, u32>,
+    cell_bytes: Option<u64>,
 ) -> Result<(DataPlan, (Vec<Oid>, bool))> {
     let what = "table sizes";
     let oids: Vec<Oid> = looked
@@ -392,6 +403,7 @@ async fn plan_data(
         sizes: &sizes,
         cells_before,
         lo_starts: &lo_starts,
+        cell_bytes: cell_bytes.unwrap_or(split::CELL_BYTES),
     };
     Ok((
         plan::plan(&looked.toc.data, inputs),

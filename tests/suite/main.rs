@@ -7,9 +7,11 @@
 )]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod archives;
 mod comparator;
 mod connections;
-mod archives;
+mod consistency;
 mod harness;
 mod restore_basic;
+mod round_trip;
 mod support;
