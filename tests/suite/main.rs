@@ -12,6 +12,7 @@ mod comparator;
 mod connections;
 mod consistency;
 mod harness;
+mod injection;
 mod restore_basic;
 mod round_trip;
 mod support;
