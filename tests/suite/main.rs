@@ -13,6 +13,7 @@ mod connections;
 mod consistency;
 mod harness;
 mod injection;
+mod oracle;
 mod restore_basic;
 mod round_trip;
 mod support;
