@@ -7,9 +7,10 @@
 )]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod archives;
 mod comparator;
 mod connections;
-mod archives;
+mod damage;
 mod harness;
 mod restore_basic;
 mod support;
