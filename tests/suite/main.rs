@@ -11,6 +11,7 @@ mod archives;
 mod comparator;
 mod connections;
 mod damage;
+mod groups;
 mod harness;
 mod restore_basic;
 mod support;
