@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod archives;
+mod bad_input;
 mod comparator;
 mod connections;
 mod damage;
