@@ -9,6 +9,7 @@
 
 mod archives;
 mod bad_input;
+mod chroot;
 mod comparator;
 mod connections;
 mod damage;
