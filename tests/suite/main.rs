@@ -15,5 +15,6 @@ mod connections;
 mod damage;
 mod groups;
 mod harness;
+mod memory;
 mod restore_basic;
 mod support;
