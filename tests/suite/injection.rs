@@ -353,7 +353,7 @@ async fn a_change_that_waits_for_the_dump_stops_nobody() {
             archive.unwrap();
             let lock = quiet.last_lock.load(Ordering::SeqCst);
             let n_statements = quiet.n_statements.load(Ordering::SeqCst);
-            for at in [lock + 1, (lock + n_statements) / 2] {
+            for at in [lock + 1, usize::midpoint(lock, n_statements)] {
                 lane.reset().await;
                 let (injector, archive) =
                     tokio::time::timeout(PATIENCE, lane.dump(change, at, true))
