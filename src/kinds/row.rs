@@ -59,7 +59,7 @@ impl CatalogRow for NoText {
 /// `col(sql)` is a column of every server; `since(version, sql, otherwise)` one that older servers lack, with what they get instead;
 /// `by(|server| text)` anything else. `where "…"` is optional.
 ///
-/// ```ignore
+/// ```text
 /// catalog_row! {
 ///     /// `pg_policy`, one row per policy.
 ///     pub struct PolicyRow from "pg_catalog.pg_policy p" where "p.polrelid >= 16384" {

@@ -122,6 +122,8 @@ fn add_item(facts: &mut Facts, header: &str, text: String, access_method: Option
         let mut grants: Vec<&str> = text.lines().collect();
         grants.sort_unstable();
         grants.join("\n")
+    } else if kind == "POLICY" {
+        with_sorted_roles(&text)
     } else {
         text
     };
@@ -162,6 +164,30 @@ fn statements(lines: &[&str]) -> (String, Option<String>) {
         text.trim_matches(|c| c == '\n' || c == '-').to_owned(),
         access_method,
     )
+}
+
+/// A policy's roles in the order of their names: `pg_dump` prints them in the order in which the cluster's catalog of roles
+/// happens to hold them, which no restore of a database can give.
+fn with_sorted_roles(statement: &str) -> String {
+    let end = [" USING (", " WITH CHECK ("]
+        .iter()
+        .filter_map(|clause| statement.find(clause))
+        .min();
+    let end = end.unwrap_or_else(|| statement.trim_end_matches(';').len());
+    match statement[..end].rfind(" TO ") {
+        Some(to) if statement.starts_with("CREATE POLICY ") => {
+            let start = to + " TO ".len();
+            let mut roles: Vec<&str> = statement[start..end].split(", ").collect();
+            roles.sort_unstable();
+            format!(
+                "{}{}{}",
+                &statement[..start],
+                roles.join(", "),
+                &statement[end..]
+            )
+        }
+        _ => statement.to_owned(),
+    }
 }
 
 fn without_internal_option(line: &str) -> String {
