@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use zstd::zstd_safe::{self, CCtx, CParameter, DCtx};
+use zstd::zstd_safe::{self, CCtx, CParameter, DCtx, InBuffer, OutBuffer, ResetDirective};
 
 use super::digest::Digest;
 
@@ -53,8 +53,40 @@ pub struct Codec {
 /// What one thread needs while it works on one chunk.
 struct Workspace {
     decoder: DCtx<'static>,
-    /// Holds what was decoded for the comparison.
+    /// A piece of what is decoded for the comparison: a whole chunk for each thread would be much of a dump's memory.
     decoded: Vec<u8>,
+}
+
+impl Workspace {
+    /// Decodes `stored` piece by piece, and compares it with what it must be.
+    fn compare(&mut self, stored: &[u8], plain: &[u8]) -> Result<(), CodecProblem> {
+        let differs = || {
+            problem(
+                "the compressed bytes decode to something else: memory or processor are at fault",
+            )
+        };
+        self.decoder
+            .reset(ResetDirective::SessionOnly)
+            .map_err(zstd_problem)?;
+        let mut input = InBuffer::around(stored);
+        let mut rest = plain;
+        loop {
+            let mut output = OutBuffer::around(&mut self.decoded);
+            let n_wanted = self
+                .decoder
+                .decompress_stream(&mut output, &mut input)
+                .map_err(zstd_problem)?;
+            rest = rest
+                .strip_prefix(self.decoded.as_slice())
+                .ok_or_else(differs)?;
+            let at_end = input.pos() == stored.len();
+            match (n_wanted, at_end, self.decoded.is_empty()) {
+                (0, true, _) if rest.is_empty() => return Ok(()),
+                (0, _, _) | (_, true, true) => return Err(differs()),
+                _ => {}
+            }
+        }
+    }
 }
 
 impl Codec {
@@ -72,20 +104,7 @@ impl Codec {
         let mut stored = Vec::with_capacity(zstd_safe::compress_bound(plain.len()));
         self.encode(plain, &mut stored)?;
         stored.shrink_to_fit();
-        self.with_workspace(|workspace| {
-            decode(
-                &mut workspace.decoder,
-                &stored,
-                plain.len(),
-                &mut workspace.decoded,
-            )?;
-            if workspace.decoded != plain {
-                return Err(problem(
-                    "the compressed bytes decode to something else: memory or processor are at fault",
-                ));
-            }
-            Ok(())
-        })?;
+        self.with_workspace(|workspace| workspace.compare(&stored, plain))?;
         Ok(Packed {
             digest: Digest::of(&stored),
             stored: stored.into(),
@@ -121,7 +140,7 @@ impl Codec {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let mut workspace = idle().pop().unwrap_or_else(|| Workspace {
             decoder: DCtx::create(),
-            decoded: Vec::new(),
+            decoded: Vec::with_capacity(DCtx::out_size()),
         });
         let done = work(&mut workspace);
         idle().push(workspace);

@@ -69,6 +69,9 @@ pub struct DumpOptions {
     /// Tests prove that consistency hangs on the snapshot by leaving its import out.
     #[doc(hidden)]
     pub without_snapshot: bool,
+    /// Heap and TOAST bytes that a cell aims at; tests split small tables with it.
+    #[doc(hidden)]
+    pub cell_bytes: Option<u64>,
 }
 
 impl Default for DumpOptions {
@@ -83,6 +86,7 @@ impl Default for DumpOptions {
             serializable_deferrable: false,
             lock_wait: None,
             without_snapshot: false,
+            cell_bytes: None,
         }
     }
 }
@@ -203,8 +207,13 @@ impl Run<'_> {
             .chunks(self.options.level)
             .with_known(before.chunks);
         let settings = self.repository.marker().chunks;
-        let (plan, pages_readable) =
-            plan_data(&looked, looked.owner.session(), &before.cells).await?;
+        let (plan, pages_readable) = plan_data(
+            &looked,
+            looked.owner.session(),
+            &before.cells,
+            self.options.cell_bytes,
+        )
+        .await?;
         let (tables, large_objects) = (plan.tables.clone(), plan.large_objects);
         let read = self
             .read_rows(&looked, plan, pages_readable, &chunks)
@@ -284,7 +293,13 @@ pub async fn plan(source: &ConnSettings, options: &DumpOptions) -> Result<Vec<Pl
         &crate::progress::Silent,
     )
     .await?;
-    let (plan, _) = plan_data(&looked, looked.owner.session(), &HashMap::new()).await?;
+    let (plan, _) = plan_data(
+        &looked,
+        looked.owner.session(),
+        &HashMap::new(),
+        options.cell_bytes,
+    )
+    .await?;
     let mut tables: Vec<PlannedTable> = plan.tables.iter().map(planned).collect();
     tables.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.table.cmp(&b.table)));
     looked.owner.finish().await?.close().await;
@@ -425,6 +440,7 @@ async fn plan_data(
     looked: &Looked,
     session: &Session,
     cells_before: &HashMap<String, u32>,
+    cell_bytes: Option<u64>,
 ) -> Result<(DataPlan, bool)> {
     let what = "table sizes";
     let oids: Vec<Oid> = looked
@@ -450,6 +466,7 @@ async fn plan_data(
         sizes: &sizes,
         cells_before,
         lo_starts: &lo_starts,
+        cell_bytes: cell_bytes.unwrap_or(split::CELL_BYTES),
     };
     Ok((plan::plan(&looked.toc.data, inputs), pages_readable))
 }

@@ -111,6 +111,8 @@ pub(super) struct PlanInputs<'a> {
     pub cells_before: &'a HashMap<String, u32>,
     /// First numbers of the ranges of large objects.
     pub lo_starts: &'a [Oid],
+    /// Heap and TOAST bytes that a cell aims at.
+    pub cell_bytes: u64,
 }
 
 /// Plans the reading.
@@ -154,7 +156,7 @@ fn table(entry: EntryId, data: &DraftData, target: &Sql, inputs: PlanInputs<'_>)
     };
     let before = inputs.cells_before.get(&target.text()).copied();
     let method = if data.condition.is_empty() {
-        split::method(&size, inputs.server, before)
+        split::method(&size, inputs.server, before, inputs.cell_bytes)
     } else {
         Method::Whole("an extension chooses its rows by a condition")
     };
@@ -300,6 +302,7 @@ mod tests {
             sizes: &sizes,
             cells_before: &HashMap::new(),
             lo_starts: &[],
+            cell_bytes: split::CELL_BYTES,
         };
         plan(&tables, inputs)
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_postgres::SimpleQueryMessage;
 
@@ -71,6 +71,8 @@ pub(super) struct Reading {
     /// Tables of which text could not carry a row.
     binary: Vec<AtomicBool>,
     read: Mutex<Read>,
+    /// One permit per reader: packed chunks are not in the pool's buffers, and a slow store must not gather them.
+    storing: Semaphore,
 }
 
 type Storing = JoinHandle<Result<Pieces>>;
@@ -96,6 +98,7 @@ impl Reading {
             queue,
             binary,
             read: Mutex::default(),
+            storing: Semaphore::new(0),
         }
     }
 
@@ -105,6 +108,7 @@ impl Reading {
         coordinator: &Session,
         readers: Vec<SnapshotReader>,
     ) -> Result<Read> {
+        self.storing.add_permits(readers.len().max(1));
         let shared = Arc::new(self);
         let (refused, to_coordinator) = mpsc::unbounded_channel();
         let cancellers: Vec<_> = readers
@@ -226,8 +230,12 @@ async fn store_cuts(reading: Arc<Reading>, cuts: mpsc::UnboundedReceiver<Cut>) -
                  bytes,
                  spans,
              }| {
-                let chunks = reading.chunks.clone();
-                async move { Ok::<_, Error>((number, spans, chunks.put(bytes).await?)) }
+                let reading = &reading;
+                async move {
+                    let slot = reading.storing.acquire().await;
+                    let _slot = slot.expect("the semaphore is never closed");
+                    Ok::<_, Error>((number, spans, reading.chunks.put(bytes).await?))
+                }
             },
         )
         .buffer_unordered(STORING_AT_ONCE);

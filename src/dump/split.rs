@@ -47,16 +47,21 @@ pub(super) enum Method {
     Whole(&'static str),
 }
 
-/// Chooses the method. `before` is the cell length of the group's previous dump: kept until it is off by four, so that
-/// chunks keep their boundaries although the table grows.
-pub(super) fn method(size: &TableSize, server: ServerVersion, before: Option<u32>) -> Method {
+/// Chooses the method for cells of about `cell_bytes`. `before` is the cell length of the group's previous dump: kept until it
+/// is off by four, so that chunks keep their boundaries although the table grows.
+pub(super) fn method(
+    size: &TableSize,
+    server: ServerVersion,
+    before: Option<u32>,
+    cell_bytes: u64,
+) -> Method {
     if !size.is_heap {
         return Method::Whole("its access method is not heap");
     }
     if server < V14 {
         return Method::Whole("servers before 14 scan the whole table for a ctid range");
     }
-    let ideal = ideal_cell_blocks(size);
+    let ideal = ideal_cell_blocks(size, cell_bytes);
     let cell_blocks = match before {
         Some(before) if before.is_power_of_two() && before / 4 <= ideal && ideal / 4 <= before => {
             before
@@ -69,10 +74,10 @@ pub(super) fn method(size: &TableSize, server: ServerVersion, before: Option<u32
     Method::Cells { cell_blocks }
 }
 
-/// The power of two nearest below 64 MiB of heap and TOAST.
-fn ideal_cell_blocks(size: &TableSize) -> u32 {
+/// The power of two nearest below `cell_bytes` of heap and TOAST.
+fn ideal_cell_blocks(size: &TableSize, cell_bytes: u64) -> u32 {
     let per_block = (size.n_bytes() / u64::from(size.n_blocks.max(1))).max(BLOCK_BYTES);
-    let blocks = (CELL_BYTES / per_block).max(1);
+    let blocks = (cell_bytes / per_block).max(1);
     1 << blocks.ilog2()
 }
 
@@ -116,6 +121,10 @@ pub(super) fn packs(tables: &[(u64, u64)]) -> Vec<Vec<usize>> {
 mod tests {
     use super::*;
     use crate::pg::version::{V13, V18};
+
+    fn method(size: &TableSize, server: ServerVersion, before: Option<u32>) -> Method {
+        super::method(size, server, before, CELL_BYTES)
+    }
 
     fn size(n_blocks: u32, toast_bytes: u64) -> TableSize {
         let heap_bytes = u64::from(n_blocks) * BLOCK_BYTES;

@@ -32,10 +32,10 @@ pub(super) struct ChunkCache {
 }
 
 impl ChunkCache {
-    /// A cache that suits so many workers: each is in one chunk at a time. At most five, 60 MiB at the usual chunk size.
+    /// A cache that suits so many workers: each is in one chunk at a time. At most four, 48 MiB at the usual chunk size.
     pub(super) fn new(n_workers: usize) -> ChunkCache {
         ChunkCache {
-            n_max: n_workers.clamp(1, 5),
+            n_max: n_workers.clamp(1, 4),
             chunks: Mutex::default(),
         }
     }
@@ -159,7 +159,8 @@ async fn copy(worker: &Worker, shared: &Shared, load: &Load) -> Result<u64> {
         while !bytes.is_empty() {
             let slice = bytes.split_to(bytes.len().min(SLICE_BYTES));
             let n_bytes = slice.len() as u64;
-            copy.send(slice).await?;
+            // A copy: slices that wait for the socket would keep the whole chunk in memory while the next ones are unpacked.
+            copy.send(Bytes::copy_from_slice(&slice)).await?;
             shared.progress.event(Event::Bytes(n_bytes));
         }
     }

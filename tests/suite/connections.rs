@@ -544,13 +544,13 @@ async fn every_statement_can_be_interposed() {
 }
 
 /// An authority and what it signs.
-struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pem: String,
+    pub(crate) pem: String,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -562,7 +562,7 @@ impl Authority {
     }
 
     /// Certificate and key as PEM.
-    fn sign(&self, params: &mut CertificateParams) -> (String, String) {
+    pub(crate) fn sign(&self, params: &mut CertificateParams) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         params.serial_number = Some(SerialNumber::from(7));
         (
@@ -572,7 +572,7 @@ impl Authority {
     }
 }
 
-fn leaf(name: &str) -> CertificateParams {
+pub(crate) fn leaf(name: &str) -> CertificateParams {
     CertificateParams::new(vec![name.to_owned()]).unwrap()
 }
 
@@ -585,7 +585,7 @@ fn give(server: &Server, name: &str, text: &str) {
     let _ = chown(&path, Some(owner.uid()), Some(owner.gid()));
 }
 
-async fn use_certificate(server: &Server, (cert, key): &(String, String)) {
+pub(crate) async fn use_certificate(server: &Server, (cert, key): &(String, String)) {
     give(server, "server.crt", cert);
     give(server, "server.key", key);
     let session = connect(&settings(&server.conninfo("postgres")), "test")

@@ -8,12 +8,21 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod archives;
+mod bad_input;
+mod chroot;
 mod cli;
 mod comparator;
 mod connections;
+mod consistency;
+mod damage;
 mod dumping;
+mod groups;
 mod harness;
+mod injection;
 mod kind_docs;
+mod memory;
+mod oracle;
 mod recipe;
 mod restore_basic;
+mod round_trip;
 mod support;

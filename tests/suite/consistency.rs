@@ -1,0 +1,188 @@
+//! A dump by several connections sees one moment, while clients move rows between the cells that the connections read.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pgark::dump::{DumpOptions, plan};
+use tokio::task::JoinHandle;
+
+use crate::round_trip::{dump_to_memory, restore_all, settings};
+use crate::support::{Database, Server, majors};
+
+/// Dumps of a moving database that must all be right.
+const GOOD_DUMPS: usize = 3;
+/// Dumps without a common snapshot, of which one must be wrong.
+const BAD_DUMPS_MAX: usize = 12;
+/// Clients that write.
+const WRITERS: usize = 2;
+
+/// Rows of about a kilobyte, so that a table of some ten megabytes has ten cells of one. A call of `churn` keeps three things
+/// true at each commit: the sum over both tables is 0, every order has its account, and ids that are multiples of 10 never go away.
+const SCHEMA: &str = r"
+CREATE TABLE accounts (id int PRIMARY KEY, balance bigint NOT NULL, pad text NOT NULL);
+CREATE TABLE orders (id int PRIMARY KEY, account int NOT NULL REFERENCES accounts, amount bigint NOT NULL, pad text NOT NULL);
+ALTER TABLE accounts ALTER pad SET STORAGE PLAIN;
+ALTER TABLE orders ALTER pad SET STORAGE PLAIN;
+CREATE SEQUENCE ids START 100000;
+CREATE SEQUENCE calls;
+INSERT INTO accounts SELECT i, 100, repeat('a', 900) FROM generate_series(1, 12000) i;
+INSERT INTO orders SELECT i, i, -100, repeat('o', 900) FROM generate_series(1, 12000) i;
+CREATE FUNCTION churn() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    moved int;
+    made int;
+BEGIN
+    PERFORM nextval('calls');
+    FOR i IN 1..5 LOOP
+        moved := 10 * (1 + floor(random() * 1199)::int);
+        UPDATE accounts SET balance = balance - i, pad = repeat('b', 700 + (random() * 400)::int) WHERE id = moved;
+        moved := 10 * (1 + floor(random() * 1199)::int);
+        UPDATE orders SET amount = amount + i, pad = repeat('p', 700 + (random() * 400)::int) WHERE id = moved;
+    END LOOP;
+    made := nextval('ids');
+    INSERT INTO accounts VALUES (made, 7, repeat('n', 900));
+    INSERT INTO orders VALUES (made, made, -7, repeat('n', 900));
+    moved := 1 + floor(random() * 12000)::int;
+    IF moved % 10 <> 0 AND EXISTS (SELECT FROM accounts WHERE id = moved AND balance = 100) THEN
+        DELETE FROM orders WHERE id = moved;
+        DELETE FROM accounts WHERE id = moved;
+    END IF;
+END
+$$;
+";
+
+/// Clients that call `churn` until they are told to stop.
+struct Writers {
+    stop: Arc<AtomicBool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Writers {
+    async fn start(database: &Database) -> Writers {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut tasks = Vec::new();
+        for _ in 0..WRITERS {
+            let client = database.connect().await;
+            let stop = Arc::clone(&stop);
+            tasks.push(tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    // Two writers that meet in opposite order end in a deadlock, which rolls one of them back.
+                    let _ = client.batch_execute("SELECT churn()").await;
+                }
+            }));
+        }
+        Writers { stop, tasks }
+    }
+
+    async fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for task in self.tasks {
+            task.await.unwrap();
+        }
+    }
+}
+
+fn options(without_snapshot: bool) -> DumpOptions {
+    DumpOptions {
+        jobs: 4,
+        cell_bytes: Some(1 << 20),
+        without_snapshot,
+        ..DumpOptions::default()
+    }
+}
+
+fn calls(database: &Database) -> u64 {
+    let text = database.psql("SELECT last_value FROM calls");
+    text.trim().parse().unwrap()
+}
+
+/// What is wrong with the restored database, or nothing.
+fn broken(restored: &Database) -> Option<String> {
+    let facts = restored.psql(
+        "SELECT (SELECT sum(balance) FROM accounts) + (SELECT sum(amount) FROM orders);
+         SELECT count(*) FROM orders o WHERE NOT EXISTS (SELECT FROM accounts a WHERE a.id = o.account);
+         SELECT (SELECT count(*) FROM accounts WHERE id <= 12000 AND id % 10 = 0) || ' ' || (SELECT count(*) FROM orders WHERE id <= 12000 AND id % 10 = 0);
+         SELECT (SELECT count(*) FROM accounts) - (SELECT count(*) FROM orders);
+         SELECT count(*) FROM pg_constraint WHERE contype IN ('p', 'f') AND convalidated AND connamespace = 'public'::regnamespace",
+    );
+    (facts != "0\n0\n1200 1200\n0\n3\n").then_some(facts)
+}
+
+/// Dumps while writers write, restores, and says what is wrong.
+async fn round(server: &Server, source: &Database, without_snapshot: bool) -> Option<String> {
+    let from = settings(&source.conninfo());
+    let before = calls(source);
+    let archive = match dump_to_memory(&from, &options(without_snapshot)).await {
+        Ok(archive) => archive,
+        Err(error) => return Some(format!("the dump failed: {error:?}")),
+    };
+    let meanwhile = calls(source) - before;
+    assert!(
+        meanwhile > 20,
+        "only {meanwhile} transactions during the dump"
+    );
+    let target = server.create_database("moved");
+    let report = match restore_all(&archive, &settings(&target.conninfo()), 4).await {
+        Ok(report) => report,
+        Err(error) => return Some(format!("the restore failed: {error:?}")),
+    };
+    if !report.is_complete() {
+        return Some(format!("{:?} {:?}", report.failed, report.skipped));
+    }
+    broken(&target)
+}
+
+/// A database in at least eight cells per table, on each server that reads cells.
+async fn sources() -> Vec<(Server, Database)> {
+    let mut sources = Vec::new();
+    for major in majors().into_iter().filter(|major| major.number() >= 14) {
+        let server = Server::shared(major);
+        let source = server.create_database("moving");
+        source.batch(SCHEMA).await;
+        let planned = plan(&settings(&source.conninfo()), &options(false))
+            .await
+            .unwrap();
+        for table in &planned {
+            assert!(table.method == "cells" && table.segments >= 8, "{table:?}");
+        }
+        assert_eq!(planned.len(), 2);
+        sources.push((server, source));
+    }
+    sources
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parallel_dump_of_a_moving_database_is_of_one_moment() {
+    for (server, source) in sources().await {
+        let writers = Writers::start(&source).await;
+        for _ in 0..GOOD_DUMPS {
+            assert_eq!(
+                round(&server, &source, false).await,
+                None,
+                "PostgreSQL {}",
+                source.major()
+            );
+        }
+        writers.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_common_snapshot_it_would_not_be() {
+    for (server, source) in sources().await {
+        let writers = Writers::start(&source).await;
+        let mut noticed = None;
+        for _ in 0..BAD_DUMPS_MAX {
+            noticed = round(&server, &source, true).await;
+            if noticed.is_some() {
+                break;
+            }
+        }
+        writers.stop().await;
+        println!("PostgreSQL {}: {noticed:?}", source.major());
+        assert!(
+            noticed.is_some(),
+            "{BAD_DUMPS_MAX} dumps without a common snapshot were right by chance"
+        );
+    }
+}

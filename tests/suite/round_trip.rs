@@ -1,0 +1,41 @@
+//! A dump into memory and a restore from it, as the tests of whole databases make them.
+
+use std::sync::Arc;
+
+use pgark::archive::chunker::ChunkSettings;
+use pgark::archive::{Archive, Repository};
+use pgark::dump::{DumpOptions, dump};
+use pgark::pg::{ConnSettings, Environment};
+use pgark::progress::Silent;
+use pgark::restore::{Check, RestoreOptions, RestoreReport, restore};
+use pgark::store::MemoryStore;
+
+/// Connection settings as a user gives them.
+pub(crate) fn settings(conninfo: &str) -> ConnSettings {
+    ConnSettings::resolve(&Environment::of_process(), Some(conninfo), &[]).unwrap()
+}
+
+/// Dumps into a repository of its own.
+pub(crate) async fn dump_to_memory(
+    source: &ConnSettings,
+    options: &DumpOptions,
+) -> pgark::Result<Archive> {
+    let store = Arc::new(MemoryStore::new());
+    let repository = Repository::open_or_create(store, ChunkSettings::default()).await?;
+    let report = dump(source, &repository, options, Arc::new(Silent)).await?;
+    repository.read(&report.name).await
+}
+
+/// Restores with the comparison of content.
+pub(crate) async fn restore_all(
+    archive: &Archive,
+    target: &ConnSettings,
+    jobs: usize,
+) -> pgark::Result<RestoreReport> {
+    let options = RestoreOptions {
+        jobs,
+        check: Check::Content,
+        ..RestoreOptions::default()
+    };
+    restore(archive, target, &options, Arc::new(Silent)).await
+}
