@@ -213,7 +213,7 @@ impl<'a> Run<'a> {
     }
 
     async fn begin_copy(&self, source: &Source, statement: &Statement) -> Result<CopyIn<'a>> {
-        let (object, step) = (source, statement.beginning());
+        let (object, step) = (source, printable(&statement.beginning()));
         self.session.copy_in(object, step, &statement.text).await
     }
 
@@ -221,7 +221,7 @@ impl<'a> Run<'a> {
         if lifts_unknown_limit(&statement.text, self.session.version()) {
             return Ok(());
         }
-        let (object, step, text) = (source, statement.beginning(), &statement.text);
+        let (object, step, text) = (source, printable(&statement.beginning()), &statement.text);
         if statement.copy == Some(CopyWith::Stdout) {
             self.cx.output.flush()?;
             let sink = Box::new(StdoutSink::default());

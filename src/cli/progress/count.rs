@@ -53,8 +53,16 @@ impl Count {
         (expected > 0).then(|| (done as f64 / expected as f64).min(0.99))
     }
 
-    /// Time until the end of the phase at the pace so far.
+    /// True if nothing but steps is left: the indexes of a restore, say.
+    fn bytes_are_in(&self) -> bool {
+        self.bytes >= self.bytes_expected
+    }
+
+    /// Time until the end of the phase at the pace so far. Bytes say nothing of the steps that come after them.
     pub(super) fn remaining(&self, elapsed: Duration) -> Option<Duration> {
+        if self.bytes_expected > 0 && self.bytes_are_in() {
+            return None;
+        }
         let share = self.share().filter(|share| *share > 0.005)?;
         Duration::try_from_secs_f64(elapsed.as_secs_f64() * (1.0 - share) / share).ok()
     }
@@ -78,9 +86,9 @@ impl Count {
                 parts.push(format!("{} of {expected}", human::bytes(bytes)));
             }
         }
-        if self.tasks_expected > 0 && self.bytes_expected == 0 {
+        if self.tasks_expected > 0 && self.bytes_are_in() {
             let expected = human::count(self.tasks_expected.max(self.tasks));
-            parts.push(format!("{} of {expected}", human::count(self.tasks)));
+            parts.push(format!("{} of {expected} steps", human::count(self.tasks)));
         }
         if self.rows > 0 {
             parts.push(human::things(self.rows, "row"));
@@ -144,11 +152,27 @@ mod tests {
     }
 
     #[test]
+    fn when_the_bytes_are_in_the_steps_count() {
+        let count = counted(
+            100,
+            4,
+            &[Event::Bytes(100), Event::Task("index a".to_owned())],
+        );
+        assert_eq!(
+            count.text(Duration::from_secs(1)),
+            "100 B of 100 B, 1 of 4 steps, 100 B/s"
+        );
+    }
+
+    #[test]
     fn without_an_estimate_nothing_is_promised() {
         let count = counted(0, 0, &[Event::Bytes(2048)]);
         assert_eq!(count.text(Duration::from_secs(2)), "2.0 KiB, 1.0 KiB/s");
         let count = counted(0, 4, &[Event::Task("index a".to_owned())]);
-        assert_eq!(count.text(Duration::from_secs(1)), "1 of 4, 3.0 s left");
+        assert_eq!(
+            count.text(Duration::from_secs(1)),
+            "1 of 4 steps, 3.0 s left"
+        );
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl Statement {
         (line, column)
     }
 
-    /// The first words on one line, for messages.
+    /// The first words on one line, for messages; control characters that are no blanks are still in it.
     pub fn beginning(&self) -> String {
         const CHARS_MAX: usize = 60;
         let mut text = String::new();
