@@ -12,7 +12,10 @@ pub mod select;
 mod sink;
 mod source;
 mod split;
+mod table_locks;
 mod values;
+mod wide_rows;
+mod worker;
 mod writing;
 
 use std::collections::{HashMap, HashSet};

@@ -8,8 +8,10 @@ use std::task::{Context, Poll};
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
+use super::plan::TablePlan;
 use crate::archive::buffer::{Buffer, BufferPool};
-use crate::archive::chunker::{Chunker, Cut};
+use crate::archive::chunker::{Chunker, Cut, PartEnd};
+use crate::error::{Error, Result};
 use crate::pg::CopySink;
 use crate::progress::{Event, Progress};
 
@@ -141,4 +143,48 @@ impl CopySink for RowSink {
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
         self
     }
+}
+
+/// The sink again, after a COPY.
+pub(super) fn row_sink(sink: Box<dyn crate::pg::CopySink>) -> RowSink {
+    *sink
+        .into_any()
+        .downcast::<RowSink>()
+        .expect("the sink that was given")
+}
+
+pub(super) fn counted(
+    sink: &mut RowSink,
+    n_rows: u64,
+    plan: &TablePlan,
+    cell: Option<usize>,
+) -> Result<PartEnd> {
+    end_of_part(
+        sink,
+        n_rows,
+        &format!("table {}", plan.name),
+        &plan.step(cell),
+    )
+}
+
+/// Ends the part and compares the rows that were counted with the server's command tag.
+pub(super) fn end_of_part(
+    sink: &mut RowSink,
+    n_rows: u64,
+    object: &str,
+    step: &str,
+) -> Result<PartEnd> {
+    let broken =
+        |problem: String| Error::failed(object, format!("{step}: {problem}"), "run the dump again");
+    let end = sink
+        .chunker()
+        .mark()
+        .map_err(|problem| broken(problem.to_owned()))?;
+    if end.fingerprint.n_rows() == n_rows {
+        return Ok(end);
+    }
+    Err(broken(format!(
+        "{} rows arrived, but the server sent {n_rows}",
+        end.fingerprint.n_rows()
+    )))
 }

@@ -1,0 +1,307 @@
+//! One connection's share of a dump: takes jobs, locks their tables, reads them, and sees their last chunks stored.
+//! What the workers share, and how a run begins and ends, is in `reading`.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::large_objects;
+use super::plan::{Job, TablePlan};
+use super::reading::{Reading, SegmentRead, Storing};
+use super::sink::{counted, end_of_part, row_sink};
+use super::table_locks::{try_lock, waiters};
+use super::wide_rows::{explain, is_too_wide};
+use crate::archive::index::CopyFormat;
+use crate::error::{Error, Result};
+use crate::pg::{Session, SnapshotReader};
+use crate::progress::Event;
+
+/// Where a failed COPY returns to without losing the snapshot.
+async fn set_savepoint(session: &Session) -> Result<()> {
+    session
+        .batch(
+            "a reader's transaction",
+            "SAVEPOINT",
+            "SAVEPOINT pgark_read",
+        )
+        .await
+}
+
+/// A segment whose rows are read, while its last chunks are still being stored.
+struct Unfinished {
+    segments: Vec<SegmentRead>,
+    storing: Storing,
+}
+
+/// One connection's share of the work.
+pub(super) struct Worker {
+    reading: Arc<Reading>,
+    /// Where tables go whose lock is refused; `None` for the coordinator, which needs no lock of its own.
+    refused: Option<mpsc::UnboundedSender<Job>>,
+    locked: HashSet<usize>,
+    unfinished: VecDeque<Unfinished>,
+}
+
+impl Worker {
+    pub(super) fn new(
+        reading: Arc<Reading>,
+        refused: Option<mpsc::UnboundedSender<Job>>,
+    ) -> Worker {
+        Worker {
+            reading,
+            refused,
+            locked: HashSet::new(),
+            unfinished: VecDeque::new(),
+        }
+    }
+
+    pub(super) async fn run(mut self, reader: SnapshotReader) -> Result<()> {
+        set_savepoint(reader.session()).await?;
+        while let Some(job) = self.reading.next_job() {
+            self.job(reader.session(), job).await?;
+        }
+        self.settle(0).await?;
+        reader.finish().await?.close().await;
+        Ok(())
+    }
+
+    pub(super) async fn run_refused(
+        &mut self,
+        session: &Session,
+        mut jobs: mpsc::UnboundedReceiver<Job>,
+    ) -> Result<()> {
+        set_savepoint(session).await?;
+        while let Some(job) = jobs.recv().await {
+            self.job(session, job).await?;
+        }
+        // A table that turned to binary here has its cells in the queue again.
+        while let Some(job) = self.reading.next_job() {
+            self.job(session, job).await?;
+        }
+        self.settle(0).await
+    }
+
+    async fn job(&mut self, session: &Session, job: Job) -> Result<()> {
+        match job {
+            Job::Cell { table, cell } => self.table(session, table, Some(cell)).await?,
+            Job::Whole { table } => self.table(session, table, None).await?,
+            Job::Pack { tables } => self.pack(session, tables).await?,
+            Job::LargeObjects { range, loids } => self.large_objects(session, range, loids).await?,
+        }
+        // The last chunks of one segment are stored while the next is read, not more.
+        self.settle(1).await
+    }
+
+    /// Waits until no more than `n_open` segments are unfinished.
+    async fn settle(&mut self, n_open: usize) -> Result<()> {
+        while self.unfinished.len() > n_open {
+            let Unfinished { segments, storing } =
+                self.unfinished.pop_front().expect("the loop's condition");
+            let mut pieces = match storing.await {
+                Ok(pieces) => pieces?,
+                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+            };
+            for mut segment in segments {
+                segment.pieces = pieces.take(segment.end.part);
+                self.reading.keep(segment);
+            }
+        }
+        Ok(())
+    }
+
+    async fn table(&mut self, session: &Session, table: usize, cell: Option<usize>) -> Result<()> {
+        let job = cell.map_or(Job::Whole { table }, |cell| Job::Cell { table, cell });
+        if !self.lock(session, &[table]).await?.is_empty() {
+            return self.hand_over(job);
+        }
+        let reading = Arc::clone(&self.reading);
+        let plan = &reading.plan.tables[table];
+        let format = reading.format(table);
+        let buffer = reading.pool.acquire().await;
+        let (sink, storing) = reading.open(format, buffer);
+        let statement = plan
+            .copy_statement(cell, format == CopyFormat::Binary)
+            .text();
+        let object = format!("table {}", plan.name);
+        let (sink, n_rows) = session
+            .copy_out(&object, plan.step(cell), &statement, Box::new(sink))
+            .await;
+        let mut sink = row_sink(sink);
+        let n_rows = match n_rows {
+            Ok(n_rows) => n_rows,
+            Err(error)
+                if is_too_wide(&error) && format == CopyFormat::Text && plan.binary_works =>
+            {
+                storing.abort();
+                reading.read_in_binary(table);
+                return self.recover(session).await;
+            }
+            Err(error) => return Err(explain(error, plan, cell)),
+        };
+        let end = counted(&mut sink, n_rows, plan, cell)?;
+        sink.finish();
+        let segment = SegmentRead {
+            table: Some(table),
+            number: cell.unwrap_or(0),
+            blocks: cell.map(|cell| plan.cells[cell]),
+            format,
+            end,
+            pieces: Vec::new(),
+        };
+        reading.progress.event(Event::Task(object));
+        self.unfinished.push_back(Unfinished {
+            segments: vec![segment],
+            storing,
+        });
+        Ok(())
+    }
+
+    async fn pack(&mut self, session: &Session, tables: Vec<usize>) -> Result<()> {
+        let refused = self.lock(session, &tables).await?;
+        for table in &refused {
+            self.hand_over(Job::Whole { table: *table })?;
+        }
+        let reading = Arc::clone(&self.reading);
+        let buffer = reading.pool.acquire().await;
+        let (mut sink, storing) = reading.open(CopyFormat::Text, buffer);
+        let mut segments = Vec::new();
+        let mut tables: VecDeque<usize> = tables
+            .into_iter()
+            .filter(|table| !refused.contains(table))
+            .collect();
+        while let Some(table) = tables.pop_front() {
+            let plan = &reading.plan.tables[table];
+            let statement = plan.copy_statement(None, false).text();
+            let object = format!("table {}", plan.name);
+            let (back, n_rows) = session
+                .copy_out(&object, "COPY OUT", &statement, Box::new(sink))
+                .await;
+            sink = row_sink(back);
+            let n_rows = match n_rows {
+                Ok(n_rows) => n_rows,
+                Err(error) if is_too_wide(&error) && plan.binary_works => {
+                    sink.chunker().abandon();
+                    reading.read_in_binary(table);
+                    self.recover(session).await?;
+                    // The locks went with the failed statement, so the rest of the pack begins anew.
+                    reading.put_back(Job::Pack {
+                        tables: tables.into(),
+                    });
+                    break;
+                }
+                Err(error) => return Err(explain(error, plan, None)),
+            };
+            let end = counted(&mut sink, n_rows, plan, None)?;
+            let format = CopyFormat::Text;
+            segments.push(SegmentRead {
+                table: Some(table),
+                number: 0,
+                blocks: None,
+                format,
+                end,
+                pieces: Vec::new(),
+            });
+            reading.progress.event(Event::Task(object));
+        }
+        sink.finish();
+        self.unfinished.push_back(Unfinished { segments, storing });
+        Ok(())
+    }
+
+    /// Makes the transaction usable again after a failed COPY; this connection's own locks are gone then.
+    async fn recover(&mut self, session: &Session) -> Result<()> {
+        self.locked.clear();
+        session
+            .batch(
+                "a reader's transaction",
+                "rolling back",
+                "ROLLBACK TO SAVEPOINT pgark_read",
+            )
+            .await
+    }
+
+    async fn large_objects(
+        &mut self,
+        session: &Session,
+        range: usize,
+        loids: (u32, Option<u32>),
+    ) -> Result<()> {
+        let reading = Arc::clone(&self.reading);
+        let buffer = reading.pool.acquire().await;
+        let (sink, storing) = reading.open(CopyFormat::Text, buffer);
+        let statement = large_objects::copy_statement(loids, reading.pages_readable).text();
+        let object = "large objects";
+        let step = format!("COPY OUT of numbers from {}", loids.0);
+        let (sink, n_rows) = session
+            .copy_out(object, &step, &statement, Box::new(sink))
+            .await;
+        let mut sink = row_sink(sink);
+        let n_rows = n_rows?;
+        let end = end_of_part(&mut sink, n_rows, object, &step)?;
+        sink.finish();
+        let segment = SegmentRead {
+            table: None,
+            number: range,
+            blocks: None,
+            format: CopyFormat::Text,
+            end,
+            pieces: Vec::new(),
+        };
+        self.unfinished.push_back(Unfinished {
+            segments: vec![segment],
+            storing,
+        });
+        Ok(())
+    }
+
+    fn hand_over(&self, job: Job) -> Result<()> {
+        let to_coordinator = self
+            .refused
+            .as_ref()
+            .expect("the coordinator's locks are not refused");
+        let closed = |_| Error::failed("the dump", "its coordinator has ended", "run it again");
+        to_coordinator.send(job).map_err(closed)
+    }
+
+    /// Locks tables on this worker's connection; gives those whose lock is refused.
+    ///
+    /// `NOWAIT`, because a plain request queues behind a waiting ALTER, which waits for the coordinator, which waits for the worker:
+    /// a circle that the server cannot see. A savepoint keeps a refusal from aborting the transaction.
+    async fn lock(&mut self, session: &Session, tables: &[usize]) -> Result<Vec<usize>> {
+        let new: Vec<usize> = tables
+            .iter()
+            .copied()
+            .filter(|table| !self.locked.contains(table))
+            .collect();
+        if self.refused.is_none() || new.is_empty() {
+            return Ok(Vec::new());
+        }
+        if try_lock(session, &self.plans(&new)).await? {
+            self.locked.extend(new);
+            return Ok(Vec::new());
+        }
+        let mut refused = Vec::new();
+        for table in new {
+            if try_lock(session, &self.plans(&[table])).await? {
+                self.locked.insert(table);
+            } else {
+                let plan = &self.reading.plan.tables[table];
+                let waiting = waiters(session, plan).await?;
+                self.reading.progress.event(Event::Warning(format!(
+                    "table {}: {waiting} waits for its lock, so it is read on the dump's first connection",
+                    plan.name
+                )));
+                refused.push(table);
+            }
+        }
+        Ok(refused)
+    }
+
+    fn plans(&self, tables: &[usize]) -> Vec<&TablePlan> {
+        tables
+            .iter()
+            .map(|table| &self.reading.plan.tables[*table])
+            .collect()
+    }
+}
