@@ -6,6 +6,7 @@
 mod catalog_phase;
 mod entries;
 mod large_objects;
+mod links;
 mod plan;
 mod reading;
 pub mod select;
