@@ -48,7 +48,8 @@ use crate::progress::{Event, Progress};
 /// Plain chunk buffers per worker: one being filled, one in waiting, one being compressed.
 const BUFFERS_PER_JOB: usize = 3;
 
-/// How long a lease lasts; it is renewed by the next dump, not by this one, so it must outlast it.
+/// How long a lease lasts. It is not renewed while the dump runs, so it must outlast it; before the manifest is written the
+/// dump proves that it still stands.
 const LEASE_LASTS: Duration = Duration::from_secs(48 * 60 * 60);
 
 /// How a database is dumped.
