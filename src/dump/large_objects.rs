@@ -56,7 +56,8 @@ pub(super) async fn ranges(session: &Session) -> Result<(Vec<Oid>, bool)> {
 
 /// Reads the objects of a range in order.
 ///
-/// Pages keep holes as holes. Without the right to read pages, `lo_get` gives 256 KiB at a time until an object ends.
+/// Pages keep holes as holes. Without the right to read pages, `lo_get` gives 256 KiB at a time until an
+/// object ends, and they are cut into pieces of a page, so that both ways give the same rows of the same objects.
 pub(super) fn copy_statement((from, to): (Oid, Option<Oid>), pages_readable: bool) -> Sql {
     let upper = |column: &'static str| to.map(|to| sql![" AND ", column, " < ", to]);
     if pages_readable {
@@ -75,7 +76,9 @@ pub(super) fn copy_statement((from, to): (Oid, Option<Oid>), pages_readable: boo
         upper("m.oid"),
         " UNION ALL SELECT loid, place + 262144, pg_catalog.lo_get(loid, place + 262144, 262144) FROM piece \
          WHERE pg_catalog.length(data) = 262144) \
-         SELECT loid, place, data FROM piece WHERE pg_catalog.length(data) > 0 ORDER BY loid, place) TO STDOUT"
+         SELECT p.loid, p.place + o.place, pg_catalog.substr(p.data, o.place + 1, 2048) FROM piece p \
+         CROSS JOIN LATERAL pg_catalog.generate_series(0, pg_catalog.length(p.data) - 1, 2048) AS o(place) \
+         ORDER BY 1, 2) TO STDOUT"
     ]
 }
 

@@ -378,3 +378,43 @@ async fn a_second_dump_of_the_same_rows_stores_next_to_nothing() {
     assert_eq!(second.new_bytes, 0, "{second:?}");
     assert_eq!(second.stored_bytes, first.stored_bytes);
 }
+
+#[tokio::test]
+async fn large_objects_of_an_ordinary_user_come_back_and_compare_equal() {
+    let server = Server::start(*majors().last().unwrap());
+    let database = server.create_database("objects");
+    database
+        .batch(
+            "CREATE ROLE plain LOGIN; SELECT lo_from_bytea(5001, decode(repeat('00ff7f5c', 300000), 'hex')); \
+             SELECT lo_create(5002); SELECT lo_from_bytea(5003, 'abc'); ALTER LARGE OBJECT 5001 OWNER TO plain; \
+             ALTER LARGE OBJECT 5002 OWNER TO plain; ALTER LARGE OBJECT 5003 OWNER TO plain",
+        )
+        .await;
+    let plain = settings(&database.conninfo().replace("user=postgres", "user=plain"));
+    let repository = repository().await;
+    let report = dump(
+        &plain,
+        &repository,
+        &DumpOptions::default(),
+        Arc::new(Silent),
+    )
+    .await
+    .unwrap();
+    let archive = repository.read(&report.name).await.unwrap();
+    let target = server.create_database("objects_copy");
+    let options = RestoreOptions {
+        check: Check::Content,
+        ..RestoreOptions::default()
+    };
+    let report = restore(
+        &archive,
+        &settings(&target.conninfo()),
+        &options,
+        Arc::new(Silent),
+    )
+    .await
+    .unwrap();
+    assert!(report.is_complete(), "{report:#?}");
+    let contents = "SELECT oid, md5(lo_get(oid)) FROM pg_largeobject_metadata ORDER BY 1";
+    assert_eq!(database.psql(contents), target.psql(contents));
+}
