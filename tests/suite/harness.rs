@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Database, Major, Server, block_on, majors, output_of, pgark, servers_script};
+use crate::support::{
+    Database, Major, Server, block_on, majors, matrix, output_of, pgark, servers_script,
+};
 
 #[tokio::test]
 async fn each_major_starts_with_its_settings_and_leaves_nothing() {
-    for major in majors() {
+    for major in matrix() {
         let server = Server::start_with(major, &[("work_mem", "5MB")]);
         let (client, connection) =
             tokio_postgres::connect(&server.conninfo("postgres"), tokio_postgres::NoTls)

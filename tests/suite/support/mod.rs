@@ -3,6 +3,7 @@
 
 mod cluster;
 pub(crate) mod compare;
+pub(crate) mod pair;
 mod server;
 
 use std::fmt;
@@ -57,13 +58,28 @@ impl std::str::FromStr for Major {
 /// The majors to test on, oldest first: those of `PGARK_TEST_VERSIONS` (default `15,18`) that are installed. One that is not
 /// is left out with a printed line, or fails the test when `PGARK_REQUIRE_PG=1`.
 pub(crate) fn majors() -> Vec<Major> {
-    let wanted = std::env::var("PGARK_TEST_VERSIONS").unwrap_or_else(|_| "15,18".to_owned());
+    installed("PGARK_TEST_VERSIONS")
+}
+
+/// The majors for what differs from each to the next, such as the catalogs: those of `PGARK_MATRIX_VERSIONS`, which
+/// `scripts/test` sets to all seven; else as [`majors`].
+pub(crate) fn matrix() -> Vec<Major> {
+    let name = "PGARK_MATRIX_VERSIONS";
+    installed(if std::env::var_os(name).is_some() {
+        name
+    } else {
+        "PGARK_TEST_VERSIONS"
+    })
+}
+
+fn installed(variable: &str) -> Vec<Major> {
+    let wanted = std::env::var(variable).unwrap_or_else(|_| "15,18".to_owned());
     let required = std::env::var("PGARK_REQUIRE_PG").is_ok_and(|value| value == "1");
     let mut majors = Vec::new();
     for word in wanted.split([',', ' ']).filter(|word| !word.is_empty()) {
         let major: Major = word
             .parse()
-            .unwrap_or_else(|problem| panic!("PGARK_TEST_VERSIONS: {problem}"));
+            .unwrap_or_else(|problem| panic!("{variable}: {problem}"));
         if major.is_installed() {
             majors.push(major);
         } else {
