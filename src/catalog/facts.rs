@@ -5,6 +5,7 @@ use std::hash::Hash;
 
 use postgres_types::{ToSql, Type};
 
+use super::wanted::Wanted;
 use crate::error::{Error, Result};
 use crate::kinds::acl::{self, ExplodedRow, ObjectAcl};
 use crate::kinds::arena::{CatalogId, class};
@@ -12,9 +13,11 @@ use crate::kinds::core::{
     ColumnRow, CommentRow, ConstraintRow, Core, DatabaseFacts, DefaultRow, DependRow, InheritsRow,
     LabelRow, MemberRow, NamespaceRow, RelationRow, RoleRow,
 };
+use crate::kinds::planner_statistics;
 use crate::kinds::row::{CatalogRow, Letter, Oid, catalog_row};
 use crate::pg::session::Session;
 use crate::pg::version::{ServerVersion, V15};
+use crate::toc::Part;
 
 /// The rows of a query without parameters.
 pub async fn rows<R: CatalogRow>(session: &Session, what: &str) -> Result<Vec<R>> {
@@ -151,6 +154,24 @@ pub async fn read_columns(
     core.columns = group(columns, |row| row.relation);
     let defaults = rows_for::<DefaultRow>(session, "column defaults", &oids).await?;
     core.defaults = group(defaults, |row| row.relation);
+    Ok(())
+}
+
+/// What ANALYZE found of the relations that are defined, and of their indexes.
+pub async fn read_planner_statistics(
+    session: &Session,
+    core: &mut Core,
+    wanted: &Wanted,
+) -> Result<()> {
+    let defined = wanted
+        .relations
+        .iter()
+        .filter(|(_, parts)| parts.has(Part::Define));
+    let oids: Vec<Oid> = defined.map(|(oid, _)| *oid).collect();
+    let what = planner_statistics::LABEL;
+    let sizes = rows_for(session, what, &oids).await?;
+    let columns = rows_for(session, what, &oids).await?;
+    core.planner_statistics = planner_statistics::collect(sizes, columns);
     Ok(())
 }
 

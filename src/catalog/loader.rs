@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::facts::{self, read_columns, read_core};
+use super::facts::{self, read_columns, read_core, read_planner_statistics};
 use super::lock::Locked;
 use super::wanted::Wanted;
 use crate::error::Result;
@@ -22,6 +22,9 @@ pub async fn load(session: &Session, locked: &Locked, database: DatabaseFacts) -
     let mut core = read_core(session, database).await?;
     let columns_of = relations_to_describe(&locked.wanted, &core);
     read_columns(session, &mut core, &columns_of).await?;
+    if locked.wanted.planner_statistics {
+        read_planner_statistics(session, &mut core, &locked.wanted).await?;
+    }
     let catalog = Catalog::new(core);
     let mut loader = Loader {
         session,

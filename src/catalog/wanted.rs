@@ -9,6 +9,10 @@ use crate::toc::{Part, PartSet};
 
 /// The decision.
 #[derive(Debug, Clone, Default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a thing that is wanted or not, in any combination"
+)]
 pub struct Wanted {
     /// Parts of each wanted relation.
     pub relations: BTreeMap<Oid, PartSet>,
@@ -20,6 +24,8 @@ pub struct Wanted {
     pub everything: bool,
     /// Extensions whose configuration rows are wanted though their tables are members.
     pub extension_rows: bool,
+    /// True if planner statistics are wanted.
+    pub planner_statistics: bool,
     /// True if large objects are wanted.
     pub large_objects: bool,
     /// The parts that options allow at all.

@@ -60,6 +60,7 @@ impl Choice {
             no_privileges: self.no_privileges,
             no_comments: self.no_comments,
             no_tablespaces: self.no_tablespaces,
+            statistics: false,
         }
     }
 }

@@ -35,6 +35,8 @@ pub struct Selection {
     pub no_comments: bool,
     /// No tablespaces.
     pub no_tablespaces: bool,
+    /// Planner statistics too; they hold samples of the rows.
+    pub statistics: bool,
 }
 
 impl Selection {
@@ -73,6 +75,7 @@ impl Selection {
             ("-a", self.data_only),
             ("-O", self.no_owner),
             ("-x", self.no_privileges),
+            ("--statistics", self.statistics),
             ("--no-comments", self.no_comments),
             ("--no-tablespaces", self.no_tablespaces),
         ];
@@ -109,6 +112,7 @@ impl Selection {
             ..Wanted::default()
         };
         wanted.extension_rows = wanted.everything;
+        wanted.planner_statistics = self.statistics;
         wanted.large_objects = wanted.everything && !self.schema_only;
         if self.tables.is_empty() {
             for schema in listing

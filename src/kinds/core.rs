@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::acl::ObjectAcl;
 use super::arena::CatalogId;
+use super::planner_statistics::RelationStatistics;
 use super::row::{Letter, Oid, catalog_row};
 use crate::pg::version::{V14, V15, V18};
 use crate::sql::{Grantee, Ident, QualifiedName, Role, ServerSql};
@@ -228,6 +229,8 @@ pub struct Core {
     pub defaults: HashMap<Oid, Vec<DefaultRow>>,
     /// Constraints by relation.
     pub constraints: HashMap<Oid, Vec<ConstraintRow>>,
+    /// Planner statistics by relation, indexes included, if they are wanted.
+    pub planner_statistics: HashMap<Oid, RelationStatistics>,
     /// Constraints by domain.
     pub domain_constraints: HashMap<Oid, Vec<ConstraintRow>>,
 }

@@ -7,6 +7,7 @@ mod clauses;
 pub mod common;
 pub mod core;
 pub mod naming;
+pub mod planner_statistics;
 pub mod row;
 pub mod settings;
 pub mod toc_builder;

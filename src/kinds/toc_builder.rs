@@ -36,6 +36,8 @@ pub enum Aspect {
     Refresh,
     /// Trigger or rule states, settings after the rows.
     State,
+    /// What ANALYZE found.
+    PlannerStatistics,
 }
 
 impl DraftKey {

@@ -1,8 +1,11 @@
 //! Planner statistics of what had none when its rows came: materialized views, partitioned tables, and tables whose
 //! expression indexes or extended statistics are collected only after they exist.
 
+use std::collections::BTreeSet;
+
 use tokio_postgres::types::Type;
 
+use super::plan::is_table_statistics;
 use super::report::{Ledger, chain};
 use super::select::{Selection, relation_of};
 use super::worker::{Shared, Worker};
@@ -10,16 +13,19 @@ use crate::error::Result;
 use crate::pg::version::V18;
 use crate::progress::Event;
 use crate::sql::{QualifiedName, sql};
+use crate::toc::Entry;
 
-/// Relations of `$1` (schemas) and `$2` (names) that want another look. Materialized views without rows have nothing to count.
+/// Relations of `$1` (schemas) and `$2` (names) that want another look. Materialized views without rows have nothing to count;
+/// of those whose statistics came with the archive (`$3`), only extended ones are missing.
 const WANTED: &str = "
 SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind = 'p'
-FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS w(schema, name)
+FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS w(schema, name, imported)
 JOIN pg_catalog.pg_namespace n ON n.nspname = w.schema
 JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.name
-WHERE c.relispopulated AND (c.relkind IN ('m', 'p') OR c.relkind = 'r' AND (
+WHERE c.relispopulated AND c.relkind IN ('m', 'p', 'r') AND (
   EXISTS (SELECT FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid = c.oid)
-  OR EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indexprs IS NOT NULL)))
+  OR NOT w.imported AND (c.relkind <> 'r'
+    OR EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indexprs IS NOT NULL)))
 ORDER BY c.relkind = 'p', c.oid";
 
 /// Collects the statistics that are left, on all workers at once. What fails is a warning.
@@ -34,11 +40,29 @@ pub(super) async fn analyze(
     let Some(first) = workers.first() else {
         return Ok(());
     };
-    let restored = selection.iter().filter(|entry| !ledger.is_bad(entry.id));
-    let (schemas, names): (Vec<&str>, Vec<&str>) = restored.filter_map(relation_of).unzip();
     let session = first.session();
-    let params: &[(&(dyn tokio_postgres::types::ToSql + Sync), Type)] =
-        &[(&schemas, Type::TEXT_ARRAY), (&names, Type::TEXT_ARRAY)];
+    let restored: Vec<&Entry> = selection
+        .iter()
+        .filter(|entry| !ledger.is_bad(entry.id))
+        .collect();
+    let brought = restored
+        .iter()
+        .filter(|entry| session.version() >= V18 && is_table_statistics(entry));
+    let brought: BTreeSet<_> = brought.filter_map(|entry| relation_of(entry)).collect();
+    let relations: BTreeSet<_> = restored
+        .iter()
+        .filter_map(|entry| relation_of(entry))
+        .collect();
+    let imported: Vec<bool> = relations
+        .iter()
+        .map(|name| brought.contains(name))
+        .collect();
+    let (schemas, names): (Vec<&str>, Vec<&str>) = relations.into_iter().unzip();
+    let params: &[(&(dyn tokio_postgres::types::ToSql + Sync), Type)] = &[
+        (&schemas, Type::TEXT_ARRAY),
+        (&names, Type::TEXT_ARRAY),
+        (&imported, Type::BOOL_ARRAY),
+    ];
     let rows = session
         .query("looking for statistics to collect", WANTED, params)
         .await?;

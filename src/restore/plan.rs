@@ -145,6 +145,12 @@ impl PlanCx<'_> {
         units
     }
 
+    /// The table whose planner statistics the entry brings, if the target takes them.
+    fn imports_for(&self, entry: &Entry) -> Option<EntryId> {
+        let locks = &self.steps(entry).first()?.locks;
+        is_table_statistics(entry).then(|| locks.first().map(|(table, _)| *table))?
+    }
+
     fn grants(&self, entry: &Entry) -> Option<Unit> {
         if self.options.no_privileges || entry.grants.is_empty() {
             return None;
@@ -156,6 +162,11 @@ impl PlanCx<'_> {
             .collect();
         Some(self.unit(entry, &grants, false))
     }
+}
+
+/// True if the entry brings the planner statistics of a relation itself, not of an index on it.
+pub(super) fn is_table_statistics(entry: &Entry) -> bool {
+    entry.label == "planner statistics" && entry.name.relation.as_ref() == Some(&entry.name.name)
 }
 
 /// The entries before the rows, in TOC order.
@@ -206,6 +217,8 @@ pub(super) fn tasks(cx: &PlanCx<'_>, indexes: &Indexes, ledger: &mut Ledger) -> 
         }
         entries.push(entry);
     }
+    let imported = entries.iter().filter_map(|entry| cx.imports_for(entry));
+    builder.imported = imported.collect();
     builder.rows(&entries, ledger);
     for entry in &entries {
         builder.statements(entry);
@@ -240,6 +253,8 @@ struct Builder<'a> {
     rows_of: BTreeMap<EntryId, (Vec<EntryId>, u64)>,
     /// The tasks that collect the statistics of a table.
     analyzes: BTreeMap<EntryId, TaskId>,
+    /// The tables whose statistics the archive brings.
+    imported: BTreeSet<EntryId>,
     /// The last steps that look at several tables: they want statistics.
     joins: Vec<(TaskId, BTreeSet<EntryId>)>,
 }
@@ -254,6 +269,7 @@ impl<'a> Builder<'a> {
             starts: BTreeMap::new(),
             rows_of: BTreeMap::new(),
             analyzes: BTreeMap::new(),
+            imported: BTreeSet::new(),
             joins: Vec::new(),
         }
     }
@@ -309,7 +325,10 @@ impl<'a> Builder<'a> {
             rows.push(entry.id);
             *n_bytes = n_bytes.saturating_add(index.n_bytes);
         }
-        if !self.cx.options.analyze || index.n_rows == 0 {
+        if !self.cx.options.analyze
+            || index.n_rows == 0
+            || self.imported.contains(&table.unwrap_or(entry.id))
+        {
             return;
         }
         // The sample is bounded, so are the costs.
@@ -359,6 +378,9 @@ impl<'a> Builder<'a> {
             }
             if joins {
                 self.joins.push((id, tables));
+            }
+            if let Some(table) = self.cx.imports_for(entry) {
+                self.analyzes.insert(table, id);
             }
             previous = Some(id);
         }

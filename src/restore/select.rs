@@ -143,6 +143,7 @@ fn check_toc(archive: &str, entries: &[Entry]) -> Result<()> {
 fn in_sections(entry: &Entry, options: &RestoreOptions) -> bool {
     let is_content = entry.label.starts_with("large object")
         || entry.label == "materialized view data"
+        || entry.label == "planner statistics"
         || entry.stage == Stage::Data;
     // An extension's own tables hold configuration, which belongs to its definition.
     let is_configuration = matches!(entry.data, Some(DataOf::Table { table: None, .. }));
