@@ -287,6 +287,7 @@ object_kinds! {
     large_object::LargeObject,
     rule::Rule,
     trigger::Trigger,
+    key_trigger::KeyTrigger,
     publication::Publication,
     publication_rel::PublicationRel,
     publication_namespace::PublicationNamespace,

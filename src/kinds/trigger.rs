@@ -1,5 +1,5 @@
 //! Triggers. A partition's clone of its parent's trigger is an object only where its enabled state differs.
-//! Not here: triggers that enforce foreign keys and deferrable keys, whose states are lost (as in `pg_dump`).
+//! Not here: triggers that enforce foreign keys and deferrable keys; see `key_trigger`.
 
 use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
 use super::row::{Letter, Oid, catalog_row};
