@@ -113,7 +113,12 @@ catalog_row! {
         relation: Oid = col("a.attrelid"),
         number: i16 = col("a.attnum"),
         name: String = col("a.attname"),
-        ty: ServerSql = col("pg_catalog.format_type(a.atttypid, a.atttypmod)"),
+        /// With as many brackets as were declared, which `format_type` forgets.
+        ty: ServerSql = col(
+            "pg_catalog.format_type(a.atttypid, a.atttypmod) || CASE WHEN a.attndims > 1 \
+               AND pg_catalog.right(pg_catalog.format_type(a.atttypid, a.atttypmod), 1) = ']' \
+             THEN pg_catalog.repeat('[]', a.attndims - 1) ELSE '' END"
+        ),
         ty_oid: Oid = col("a.atttypid"),
         not_null: bool = col("a.attnotnull"),
         local: bool = col("a.attislocal"),

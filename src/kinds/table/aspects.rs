@@ -4,8 +4,10 @@ use super::Table;
 use super::inline;
 use crate::kinds::DraftForm;
 use crate::kinds::arena::{CatalogId, RenderCx, class};
+use crate::kinds::core::{ConstraintRow, Core};
 use crate::kinds::row::Oid;
 use crate::kinds::toc_builder::{Aspect, Draft, DraftData, DraftKey};
+use crate::pg::version::V18;
 use crate::sql::{ServerSql, Sql, sql};
 use crate::toc::{DataOf, LockMode, Part, Stage};
 
@@ -40,11 +42,38 @@ pub(crate) fn attach(
     let checks = checks
         .filter(|row| row.validated && inline::is_separate(core, row))
         .map(|row| DraftKey::define(CatalogId::new(class::CONSTRAINT, row.oid)));
-    let draft = Draft::new(key, "table attach", name, Stage::PreData, 145)
-        .form(DraftForm::plain(vec![statement], locks))
+    let mut draft = Draft::new(key, "table attach", name, Stage::PreData, 145)
         .needs([DraftKey::define(CatalogId::relation(parent))])
         .needs(checks);
+    let own = own_not_nulls(core, partition);
+    if own.is_empty() {
+        return Some(draft.form(DraftForm::plain(vec![statement], locks)));
+    }
+    let mut old = DraftForm::plain(vec![statement.clone()], locks.clone());
+    old.form.until = Some(V18);
+    let statements = std::iter::once(statement).chain(own).collect();
+    let mut new = DraftForm::plain(statements, locks);
+    new.form.since = Some(V18);
+    draft.forms = vec![new, old];
     Some(draft)
+}
+
+/// ATTACH makes a partition's NOT NULL its parent's; these make it the partition's own again, where it was that too. Only 18
+/// knows the difference.
+fn own_not_nulls(core: &Core, partition: Oid) -> Vec<Sql> {
+    let constraints = core.constraints_of(partition).iter();
+    let both = constraints.filter(|row| row.kind == 'n' && row.local && row.n_inherited > 0);
+    let column = |row: &ConstraintRow| {
+        let number = *row.columns.as_ref()?.first()?;
+        Some(sql![
+            "ALTER TABLE ONLY ",
+            core.relation(partition),
+            " ALTER COLUMN ",
+            core.column_name(partition, number)?,
+            " SET NOT NULL"
+        ])
+    };
+    both.filter_map(column).collect()
 }
 
 /// The key of the entry that attaches a partition; `None` if there is none.
