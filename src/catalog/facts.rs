@@ -13,6 +13,7 @@ use crate::kinds::core::{
     ColumnRow, CommentRow, ConstraintRow, Core, DatabaseFacts, DefaultRow, DependRow, InheritsRow,
     LabelRow, MemberRow, NamespaceRow, RelationRow, RoleRow,
 };
+use crate::kinds::dependents::DependentRow;
 use crate::kinds::planner_statistics;
 use crate::kinds::row::{CatalogRow, Letter, Oid, catalog_row};
 use crate::pg::session::Session;
@@ -110,6 +111,7 @@ pub async fn read_core(session: &Session, database: DatabaseFacts) -> Result<Cor
     let roots = rows::<EnumHashRow>(session, "hash partitioning by enums").await?;
     core.enum_hash_roots = roots.into_iter().map(|row| row.table).collect();
     read_acls(session, &mut core).await?;
+    core.dependents = rows::<DependentRow>(session, "what is said of dependent objects").await?;
     Ok(core)
 }
 

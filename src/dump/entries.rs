@@ -6,6 +6,7 @@ use super::links::{Links, describe};
 use crate::graph::{Half, Order, Placed};
 use crate::kinds::arena::{CatalogId, RenderCx, class};
 use crate::kinds::common;
+use crate::kinds::dependents;
 use crate::kinds::planner_statistics;
 use crate::kinds::row::Oid;
 use crate::kinds::toc_builder::{Aspect, Draft, DraftData, DraftKey, TocBuilder};
@@ -70,6 +71,7 @@ fn drafts_of(cx: RenderCx<'_>) -> (Vec<Draft>, HashMap<DraftKey, usize>) {
             object.ddl().more(&cx, &mut builder);
         }
     }
+    dependents::add(&cx, &mut builder);
     planner_statistics::add(&cx, &mut builder);
     builder.finish()
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::acl::ObjectAcl;
 use super::arena::CatalogId;
+use super::dependents::DependentRow;
 use super::planner_statistics::RelationStatistics;
 use super::row::{Letter, Oid, catalog_row};
 use crate::pg::version::{V14, V15, V18};
@@ -234,6 +235,8 @@ pub struct Core {
     pub defaults: HashMap<Oid, Vec<DefaultRow>>,
     /// Constraints by relation.
     pub constraints: HashMap<Oid, Vec<ConstraintRow>>,
+    /// Things that the server made along with objects and that somebody said something about.
+    pub dependents: Vec<DependentRow>,
     /// Planner statistics by relation, indexes included, if they are wanted.
     pub planner_statistics: HashMap<Oid, RelationStatistics>,
     /// Constraints by domain.

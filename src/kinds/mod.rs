@@ -6,6 +6,7 @@ pub mod arena;
 mod clauses;
 pub mod common;
 pub mod core;
+pub mod dependents;
 pub mod naming;
 pub mod planner_statistics;
 pub mod row;

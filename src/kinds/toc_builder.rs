@@ -36,6 +36,8 @@ pub enum Aspect {
     Refresh,
     /// Trigger or rule states, settings after the rows.
     State,
+    /// What is said of the things that the server made along with it.
+    Dependents,
     /// What ANALYZE found.
     PlannerStatistics,
 }
