@@ -135,12 +135,26 @@ catalog_row! {
 }
 
 catalog_row! {
-    /// Tables that are hash-partitioned by an enum: its hash depends on label OIDs, which a restore changes.
+    /// Tables that are hash-partitioned by an enum, or by something that holds one: an enum's hash depends on label OIDs, which a
+    /// restore changes. What an expression gives is not looked into.
     pub struct EnumHashRow from
-        "pg_catalog.pg_partitioned_table p \
-         JOIN pg_catalog.pg_opclass o ON o.oid = ANY (p.partclass::pg_catalog.oid[]) \
+        "pg_catalog.pg_partitioned_table p CROSS JOIN LATERAL \
+           ROWS FROM (pg_catalog.unnest(p.partattrs::pg_catalog.int2[]), pg_catalog.unnest(p.partclass::pg_catalog.oid[])) \
+           AS key(number, class) \
+         JOIN pg_catalog.pg_opclass o ON o.oid = key.class \
          JOIN pg_catalog.pg_opfamily f ON f.oid = o.opcfamily"
-        where "p.partstrat = 'h' AND f.opfname = 'enum_ops'" {
+        where "p.partstrat = 'h' AND (f.opfname = 'enum_ops' \
+           OR f.opfname IN ('array_ops', 'record_ops', 'range_ops', 'multirange_ops') AND (key.number = 0 OR EXISTS ( \
+             WITH RECURSIVE held(ty) AS ( \
+               SELECT a.atttypid FROM pg_catalog.pg_attribute a WHERE a.attrelid = p.partrelid AND a.attnum = key.number \
+               UNION \
+               SELECT inner_type.oid FROM held JOIN pg_catalog.pg_type t ON t.oid = held.ty CROSS JOIN LATERAL ( \
+                 SELECT t.typelem UNION ALL SELECT t.typbasetype \
+                 UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid \
+                 UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a \
+                   WHERE t.typrelid <> 0 AND a.attrelid = t.typrelid AND a.attnum > 0) inner_type(oid) \
+               WHERE inner_type.oid <> 0) \
+             SELECT FROM held JOIN pg_catalog.pg_type t ON t.oid = held.ty WHERE t.typtype = 'e')))" {
         table: Oid = col("p.partrelid"),
     }
 }
