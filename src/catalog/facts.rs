@@ -104,8 +104,13 @@ pub async fn read_core(session: &Session, database: DatabaseFacts) -> Result<Cor
     core.domain_constraints = group(on_domains, |row| row.domain);
     let ordered = rows::<KeepOrderRow>(session, "tables whose rows keep their order").await?;
     core.keep_order = ordered.into_iter().map(|row| row.table).collect();
-    let roots = rows::<EnumHashRow>(session, "hash partitioning by enums").await?;
-    core.enum_hash_roots = roots.into_iter().map(|row| row.table).collect();
+    let keys = rows::<PartitionKeyRow>(session, "partition keys").await?;
+    let tables = |keep: fn(&PartitionKeyRow) -> bool| {
+        let kept = keys.iter().filter(|row| keep(row));
+        kept.map(|row| row.table).collect()
+    };
+    core.enum_hash_roots = tables(|row| row.hashes_enum);
+    core.collated_roots = tables(|row| row.by_collation);
     read_acls(session, &mut core).await?;
     Ok(core)
 }
@@ -130,13 +135,18 @@ catalog_row! {
 }
 
 catalog_row! {
-    /// Tables that are hash-partitioned by an enum: its hash depends on label OIDs, which a restore changes.
-    pub struct EnumHashRow from
-        "pg_catalog.pg_partitioned_table p \
-         JOIN pg_catalog.pg_opclass o ON o.oid = ANY (p.partclass::pg_catalog.oid[]) \
-         JOIN pg_catalog.pg_opfamily f ON f.oid = o.opcfamily"
-        where "p.partstrat = 'h' AND f.opfname = 'enum_ops'" {
+    /// Partitioned tables, and what may put a row into another partition elsewhere: the hash of an enum depends on label
+    /// OIDs, which a restore changes; order and hash of texts depend on collation and encoding.
+    pub struct PartitionKeyRow from "pg_catalog.pg_partitioned_table p" {
         table: Oid = col("p.partrelid"),
+        hashes_enum: bool = col(
+            "p.partstrat = 'h' AND EXISTS (SELECT FROM pg_catalog.pg_opclass o \
+             JOIN pg_catalog.pg_opfamily f ON f.oid = o.opcfamily \
+             WHERE o.oid = ANY (p.partclass::pg_catalog.oid[]) AND f.opfname = 'enum_ops')"
+        ),
+        by_collation: bool = col(
+            "p.partstrat IN ('h', 'r') AND EXISTS (SELECT FROM pg_catalog.unnest(p.partcollation::pg_catalog.oid[]) c WHERE c <> 0)"
+        ),
     }
 }
 

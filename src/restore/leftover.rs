@@ -3,6 +3,7 @@
 
 use tokio_postgres::types::Type;
 
+use super::plan::Unit;
 use super::report::{Ledger, chain};
 use super::select::{Selection, relation_of};
 use super::worker::{Shared, Worker};
@@ -10,6 +11,7 @@ use crate::error::Result;
 use crate::pg::version::V18;
 use crate::progress::Event;
 use crate::sql::{QualifiedName, sql};
+use crate::toc::EntryId;
 
 /// Relations of `$1` (schemas) and `$2` (names) that want another look. Materialized views without rows have nothing to count.
 const WANTED: &str = "
@@ -59,13 +61,12 @@ pub(super) async fn analyze(
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .next()
     };
-    let runs = workers.iter().map(|worker| async {
+    let next = &next;
+    let runs = workers.iter_mut().map(|worker| async move {
         let mut problems = Vec::new();
         while let Some(statement) = next() {
-            let outcome = worker
-                .session()
-                .batch("statistics", "ANALYZE", &statement)
-                .await;
+            let unit = Unit::plain(EntryId(0), vec![statement.clone()]);
+            let outcome = worker.run_together("statistics", &[unit]).await;
             if let Err(error) = outcome {
                 problems.push(format!("{statement}: {}", chain(&error)));
             }

@@ -7,6 +7,7 @@ use super::load::{self, Load};
 use super::options::RestoreOptions;
 use super::prove::Indexes;
 use super::report::{Ledger, Loss, object_of};
+use super::row_order::RowOrder;
 use super::select::Selection;
 use super::wanted::form_for;
 use crate::graph::scheduler::{RelationKey, Task, TaskId};
@@ -29,6 +30,19 @@ pub(super) struct Unit {
     pub(super) statements: Vec<String>,
     /// True if the statements cannot run inside a transaction block.
     pub(super) outside: bool,
+}
+
+impl Unit {
+    /// Statements that take nothing from the session's settings.
+    pub(super) fn plain(entry: EntryId, statements: Vec<String>) -> Unit {
+        Unit {
+            entry,
+            tablespace: None,
+            access_method: None,
+            statements,
+            outside: false,
+        }
+    }
 }
 
 /// An entry before the rows.
@@ -69,6 +83,17 @@ pub(super) struct PlannedTask {
     pub(super) work: Work,
 }
 
+impl PlannedTask {
+    /// The entries that the task does something for.
+    pub(super) fn entries(&self) -> Vec<EntryId> {
+        match &self.work {
+            Work::Statements(units) => units.iter().map(|unit| unit.entry).collect(),
+            Work::Load(loads) => loads.iter().map(|load| load.entry).collect(),
+            Work::Verdict { .. } | Work::Analyze { .. } => vec![self.entry],
+        }
+    }
+}
+
 /// What decides over the shape of a plan.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PlanCx<'a> {
@@ -78,8 +103,8 @@ pub(super) struct PlanCx<'a> {
     pub(super) version: ServerVersion,
     /// The archive's encoding.
     pub(super) encoding: &'a str,
-    /// True if tables must be loaded one after another, in TOC order, because foreign keys watch them.
-    pub(super) one_by_one: bool,
+    /// In which order rows go into tables that foreign keys watch.
+    pub(super) order: &'a RowOrder,
 }
 
 impl PlanCx<'_> {
@@ -371,6 +396,7 @@ impl<'a> Builder<'a> {
     fn wire(&mut self, entries: &[&Entry]) {
         for entry in entries {
             let mut wanted = self.cx.selection.needs(entry.id);
+            wanted.extend(self.cx.order.before(entry.id));
             if entry.stage > Stage::Data {
                 // After the rows, a table means its rows too.
                 let locks = self.cx.steps(entry).iter().flat_map(|step| &step.locks);

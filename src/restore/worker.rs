@@ -30,6 +30,10 @@ pub(super) struct Shared {
     pub(super) progress: Arc<dyn Progress>,
     /// Settings for index builds.
     pub(super) tuning: Vec<String>,
+    /// True if all work is one transaction on one connection.
+    pub(super) one_transaction: bool,
+    /// True if the first failure ends the work.
+    pub(super) stops_at_first: bool,
     pub(super) cancellers: Mutex<Vec<Canceller>>,
 }
 
@@ -58,6 +62,8 @@ impl Shared {
             cache: ChunkCache::new(options.n_workers()),
             progress,
             tuning,
+            one_transaction: options.single_transaction,
+            stops_at_first: options.stops_at_first(),
             cancellers: Mutex::default(),
         }
     }
@@ -107,6 +113,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[derive(Debug)]
 pub(super) struct Worker {
     session: Session,
+    /// True if the work of all tasks is one transaction, and each task a savepoint in it.
+    in_one: bool,
     /// True from the moment COMMIT is sent: if the connection breaks now, nobody knows what became of the transaction.
     committing: bool,
 }
@@ -115,6 +123,14 @@ impl Worker {
     /// Connects and sets the session up.
     pub(super) async fn open(shared: &Shared) -> Result<Worker> {
         let session = connect(&shared.settings, "restore").await?;
+        if shared.one_transaction {
+            session.batch("the restore", "BEGIN", "BEGIN").await?;
+        }
+        Worker::adopt(shared, session).await
+    }
+
+    /// Sets up a session that is connected already; where all is one transaction, that has begun.
+    pub(super) async fn adopt(shared: &Shared, session: Session) -> Result<Worker> {
         let pins = RestorePins {
             // Statements are UTF-8 text; rows say their encoding in each COPY.
             encoding: Some("UTF8"),
@@ -133,8 +149,27 @@ impl Worker {
         lock(&shared.cancellers).push(session.canceller());
         Ok(Worker {
             session,
+            in_one: shared.one_transaction,
             committing: false,
         })
+    }
+
+    /// Ends the one transaction of a restore that is one: what was done is kept, or all of it undone.
+    pub(super) async fn end(&mut self, keep: bool) -> Result<()> {
+        let object = "the restore";
+        self.in_one = false;
+        if keep {
+            // COMMIT of a transaction that has failed is no error; a query in it is.
+            self.session.batch(object, "COMMIT", "SELECT 1").await?;
+            self.commit(object).await
+        } else {
+            self.session.batch(object, "ROLLBACK", "ROLLBACK").await
+        }
+    }
+
+    /// The connection, for work that needs no worker any more.
+    pub(super) fn into_session(self) -> Session {
+        self.session
     }
 
     /// The connection.
@@ -149,7 +184,16 @@ impl Worker {
 
     /// Begins a task's transaction, together with the first of its statements.
     pub(super) async fn begin(&mut self, object: &str, first: &[&str]) -> Result<()> {
-        let mut text = "BEGIN".to_owned();
+        let begin = if self.in_one {
+            // What a task sets for itself would stay until the one transaction's end.
+            concat!(
+                "SAVEPOINT pgark;\nSET LOCAL default_tablespace TO DEFAULT;\n",
+                "SET LOCAL default_table_access_method TO DEFAULT"
+            )
+        } else {
+            "BEGIN"
+        };
+        let mut text = begin.to_owned();
         for statement in first {
             text.push_str(";\n");
             text.push_str(statement);
@@ -159,6 +203,10 @@ impl Worker {
 
     /// Makes a task's work lasting. The one place where a restore commits: what must be kept with the work goes in here.
     pub(super) async fn commit(&mut self, object: &str) -> Result<()> {
+        if self.in_one {
+            let release = "RELEASE SAVEPOINT pgark";
+            return self.session.batch(object, "RELEASE", release).await;
+        }
         self.committing = true;
         let outcome = self.session.batch(object, "COMMIT", "COMMIT").await;
         if !self.session.is_closed() {
@@ -169,8 +217,13 @@ impl Worker {
 
     /// Undoes a failed task's work. A broken connection has done so already.
     pub(super) async fn roll_back(&mut self, object: &str) {
+        let roll_back = if self.in_one {
+            "ROLLBACK TO SAVEPOINT pgark;\nRELEASE SAVEPOINT pgark"
+        } else {
+            "ROLLBACK"
+        };
         // The error that led here is the one to report.
-        let _ = self.session.batch(object, "ROLLBACK", "ROLLBACK").await;
+        let _ = self.session.batch(object, "ROLLBACK", roll_back).await;
     }
 
     /// Runs the statements of all units in one transaction; after an error nothing of them is done.
@@ -277,6 +330,17 @@ impl Worker {
         tries: &mut Tries,
     ) -> Result<(), Trouble> {
         tries.n += 1;
+        if self.session.is_closed() && self.in_one {
+            trouble.error = Error::Failed {
+                object: "the target".to_owned(),
+                problem:
+                    "the connection was lost; nothing was changed, because all was one transaction"
+                        .to_owned(),
+                remedy: "see what ended the server, then restore again".to_owned(),
+                source: Some(trouble.error.into()),
+            };
+            return Err(trouble);
+        }
         if self.session.is_closed() {
             let unknown = self.committing;
             self.mend(shared).await?;
