@@ -289,7 +289,11 @@ async fn state_of_public(session: &Session) -> Result<Vec<Sql>> {
 
 async fn mentions_of(session: &Session, schema: &str) -> Result<Vec<Mention>> {
     let word = format!("(^|[^[:alnum:]_$]){}($|[^[:alnum:]_$])", literally(schema));
-    let in_literal = format!("'([^']*[^[:alnum:]_$'])?{}\"?\\.", literally(schema));
+    // From the beginning, so that quotes are counted; a constant of a reg type is no text, and is mended.
+    let in_literal = format!(
+        "^[^']*('[^']*'[^']*)*'([^']*[^[:alnum:]_$'])?{}\"?\\.[^']*'(?!::reg)",
+        literally(schema)
+    );
     let rows = session
         .query(
             "looking for texts that name a renamed schema",

@@ -165,7 +165,9 @@ impl Wanted {
         if options.data_only || entry.forms.is_empty() || entry.stage != Stage::PreData {
             return;
         }
-        if entry.label == "schema" {
+        // Of `public` only owner, comment and privileges are restored.
+        let mut steps = entry.forms.iter().flat_map(|form| &form.steps);
+        if entry.label == "schema" && steps.any(|step| !step.sql.is_empty()) {
             self.schemas_new.insert(entry.name.name.clone());
         }
         let Some(schema) = &entry.name.schema else {

@@ -24,5 +24,7 @@ mod memory;
 mod oracle;
 mod recipe;
 mod restore_basic;
+mod restore_names;
+mod restore_ways;
 mod round_trip;
 mod support;
