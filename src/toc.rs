@@ -346,9 +346,7 @@ impl Entry {
         let steps = self.forms.iter_mut().flat_map(|form| &mut form.steps);
         let statements = steps.flat_map(|step| &mut step.sql).chain(&mut self.drop);
         let statements = statements.chain(self.after.iter_mut().map(|(_, sql)| sql));
-        statements
-            .flat_map(Sql::roles_mut)
-            .for_each(|role| visit(role));
+        statements.flat_map(Sql::roles_mut).for_each(&mut *visit);
         if let Some(owner) = &mut self.owner {
             visit(&mut owner.role.0);
             owner.target.roles_mut().for_each(&mut *visit);

@@ -63,7 +63,7 @@ struct How {
     /// First drop the objects that are to be restored, in one transaction; nothing else is ever dropped with them
     #[arg(short, long, conflicts_with = "create")]
     clean: bool,
-    /// Goes with --clean, as in pg_restore; what is not there is never an error
+    /// Goes with --clean, and may be left out: what is not there is never an error
     #[arg(long, requires = "clean")]
     if_exists: bool,
     /// All in one transaction on one connection: after any failure nothing has changed

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use super::prove::Indexes;
 use super::report::{Checked, Difference, Ledger, Skip, object_of};
 use super::select::Selection;
-use super::worker::Shared;
+use super::shared::Shared;
 use crate::archive::Fingerprint;
 use crate::archive::fingerprint::RowReader;
 use crate::archive::index::CopyFormat;
@@ -147,11 +147,7 @@ fn judge(outcomes: Vec<(Comparison, Result<Fingerprint, Skip>)>) -> Checked {
 async fn open(shared: &Shared) -> Result<Session> {
     let session = connect(&shared.settings, "restore").await?;
     pin(shared, &session).await?;
-    shared
-        .cancellers
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-        .push(session.canceller());
+    shared.note(&session);
     Ok(session)
 }
 

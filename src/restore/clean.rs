@@ -13,6 +13,7 @@ use super::report::{Dropped, chain, object_of};
 use super::select::Selection;
 use crate::error::{Error, Result};
 use crate::pg::Session;
+use crate::toc::Grant;
 
 /// How many names a report shows.
 const NAMES_SHOWN: usize = 10;
@@ -93,23 +94,28 @@ pub(super) async fn drop_all(session: &Session, selection: &Selection) -> Result
         });
     }
     targets.reverse();
-    let mut cleaned = Cleaned::default();
+    let mut cleaner = Cleaner {
+        session,
+        outcome: Cleaned::default(),
+    };
     if has_subscriptions {
-        cleaned.warnings = slots(session).await?;
+        cleaner.outcome.warnings = slots(session).await?;
     }
-    let mut cleaner = Cleaner { session, cleaned };
     let mut left = cleaner.until_nothing_moves(targets).await?;
-    if !left.is_empty() && cleaner.cleaned.findings.is_empty() {
+    if !left.is_empty() && cleaner.outcome.findings.is_empty() {
         left = cleaner.circles(left).await?;
         left = cleaner.until_nothing_moves(left).await?;
     }
     cleaner.refuse(&left);
-    Ok(cleaner.cleaned)
+    if cleaner.outcome.findings.is_empty() {
+        cleaner.reset_default_privileges(selection).await?;
+    }
+    Ok(cleaner.outcome)
 }
 
 struct Cleaner<'a> {
     session: &'a Session,
-    cleaned: Cleaned,
+    outcome: Cleaned,
 }
 
 impl Cleaner<'_> {
@@ -129,7 +135,7 @@ impl Cleaner<'_> {
                     }
                     Attempt::Hopeless(problem) => {
                         let finding = format!("{} cannot be dropped: {problem}", target.object);
-                        self.cleaned.findings.push(finding);
+                        self.outcome.findings.push(finding);
                         return Ok(Vec::new());
                     }
                 }
@@ -141,12 +147,34 @@ impl Cleaner<'_> {
         }
     }
 
+    /// Takes back the default privileges that the archive gives: those of the restoring role would be given to every
+    /// object that is made now, although the archive's may have lost them. Taking back what is not there changes nothing.
+    async fn reset_default_privileges(&self, selection: &Selection) -> Result<()> {
+        let grants = selection.iter().flat_map(|entry| &entry.grants);
+        let defaults: Vec<&Grant> = grants.filter(|grant| !grant.prefix.is_empty()).collect();
+        for grant in defaults.into_iter().rev() {
+            let opposite = Grant {
+                grant: !grant.grant,
+                with_grant_option: false,
+                ..grant.clone()
+            };
+            // Who may not do it may not restore them either, and is told so then.
+            attempt(
+                self.session,
+                "default privileges",
+                &opposite.statement().text(),
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
     fn note(&mut self, target: &Target) {
         // A column without a default takes this too.
         if target.statement.ends_with(" DROP DEFAULT") {
             return;
         }
-        let dropped = &mut self.cleaned.dropped;
+        let dropped = &mut self.outcome.dropped;
         dropped.n_objects += 1;
         if dropped.first.len() < NAMES_SHOWN {
             dropped.first.push(target.object.clone());
@@ -170,7 +198,7 @@ impl Cleaner<'_> {
         let rows = self.session.query(what, OUTSIDERS, params).await?;
         let outsiders: Vec<String> = rows.iter().filter_map(|row| row.get(0)).collect();
         if !outsiders.is_empty() {
-            self.cleaned.findings.push(format!(
+            self.outcome.findings.push(format!(
                 "{} would have to go too, and --clean drops only what it was told to; drop that yourself, or leave out what it needs",
                 listed(&outsiders)
             ));
@@ -191,11 +219,11 @@ impl Cleaner<'_> {
         for target in left.iter().take(FINDINGS_SHOWN) {
             let problem = target.problem.as_deref().unwrap_or_default();
             let finding = format!("{} cannot be dropped: {problem}", target.object);
-            self.cleaned.findings.push(finding);
+            self.outcome.findings.push(finding);
         }
         if let Some(more) = left.len().checked_sub(FINDINGS_SHOWN).filter(|n| *n > 0) {
             let finding = format!("{more} more objects cannot be dropped");
-            self.cleaned.findings.push(finding);
+            self.outcome.findings.push(finding);
         }
     }
 }

@@ -8,8 +8,9 @@ use futures::stream::{self, StreamExt as _};
 
 use super::load::Load;
 use super::report::Trouble;
+use super::shared::Shared;
 use super::triggers;
-use super::worker::{Shared, Tries, Worker};
+use super::worker::{Tries, Worker};
 use crate::archive::index::{ChunkPiece, CopyFormat};
 use crate::archive::{ChunkRef, Digest};
 use crate::error::{Error, Result};

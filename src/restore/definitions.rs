@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::plan::{Definition, Unit};
 use super::report::{Ledger, object_of};
 use super::select::Selection;
-use super::worker::{Shared, Worker};
+use super::shared::Shared;
+use super::work::{Definition, Unit};
+use super::worker::Worker;
 use crate::error::{Error, Result};
 use crate::progress::Event;
 use crate::toc::EntryId;

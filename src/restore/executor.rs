@@ -7,10 +7,11 @@ use tokio::task::JoinSet;
 
 use super::copy_in;
 use super::definitions::lost;
-use super::plan::{PlannedTask, Unit, Work};
 use super::report::{Ledger, Trouble, chain, object_of};
 use super::select::Selection;
-use super::worker::{Shared, Worker};
+use super::shared::Shared;
+use super::work::{PlannedTask, Unit, Work};
+use super::worker::Worker;
 use crate::error::{Error, Result};
 use crate::graph::scheduler::{Limits, Outcome, Scheduler, TaskId};
 use crate::progress::Event;

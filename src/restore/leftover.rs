@@ -3,10 +3,11 @@
 
 use tokio_postgres::types::Type;
 
-use super::plan::Unit;
 use super::report::{Ledger, chain};
 use super::select::{Selection, relation_of};
-use super::worker::{Shared, Worker};
+use super::shared::Shared;
+use super::work::Unit;
+use super::worker::Worker;
 use crate::error::Result;
 use crate::pg::version::V18;
 use crate::progress::Event;

@@ -90,6 +90,7 @@ pub(super) fn plan<'a>(
 
 /// How the rows of an entry may be loaded.
 #[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct How<'a> {
     data: &'a DataOf,
     /// The table's own entry, or the rows'.

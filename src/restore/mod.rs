@@ -27,9 +27,11 @@ mod rename;
 mod report;
 mod row_order;
 mod select;
+mod shared;
 mod target;
 mod triggers;
 mod wanted;
+mod work;
 mod worker;
 
 use std::sync::Arc;
@@ -49,9 +51,10 @@ use self::rename::Renaming;
 use self::report::Ledger;
 use self::row_order::RowOrder;
 use self::select::Selection;
+use self::shared::{CancelOnDrop, Shared};
 use self::target::TargetFacts;
 use self::wanted::Wanted;
-use self::worker::{CancelOnDrop, Shared, Worker};
+use self::worker::Worker;
 use crate::archive::Archive;
 use crate::error::Result;
 use crate::pg::{ConnSettings, Session};
@@ -147,11 +150,11 @@ async fn settle(session: Session, options: &RestoreOptions) -> Result<Option<Ses
 async fn select(archive: &Archive, options: &RestoreOptions) -> Result<Selection> {
     let mut entries = archive.entries().await?;
     adapt::map_roles(&mut entries, &options.map_roles)?;
-    if options.load_via_partition_root {
-        adapt::route_partitions(&mut entries, Route::All);
-    }
-    let selection = Selection::new(archive.name().as_str(), entries, options)?;
+    let mut selection = Selection::new(archive.name().as_str(), entries, options)?;
     rename::check(&selection, options)?;
+    if options.load_via_partition_root {
+        selection.route_partitions(Route::All);
+    }
     Ok(selection)
 }
 

@@ -7,12 +7,13 @@ use std::collections::BTreeSet;
 use tokio_postgres::types::Type;
 
 use super::options::RestoreOptions;
-use super::plan::Unit;
 use super::report::{Ledger, Mention, Renamed, chain};
 use super::select::{Selection, schema_of};
+use super::shared::Shared;
 use super::target::TargetFacts;
 use super::wanted::Wanted;
-use super::worker::{Shared, Worker};
+use super::work::Unit;
+use super::worker::Worker;
 use crate::error::{Error, Result};
 use crate::pg::Session;
 use crate::sql::{Ident, Literal, Sql, sql};

@@ -71,7 +71,7 @@ impl Selection {
 
     /// Sends the rows of partitions through their root; see `adapt`.
     pub(super) fn route_partitions(&mut self, route: Route) -> BTreeSet<String> {
-        adapt::route_partitions(&mut self.entries, route)
+        adapt::route_partitions(&mut self.entries, &self.chosen, route)
     }
 
     /// One entry, wanted or not.

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::archives::HandMade;
 use crate::round_trip::{dump_to_memory, settings};
-use crate::support::{Database, Server, majors};
+use crate::support::{Database, Server, majors, pgark};
 
 async fn archive_of(database: &Database) -> Archive {
     dump_to_memory(&settings(&database.conninfo()), &DumpOptions::default())
@@ -210,6 +210,25 @@ async fn clean_drops_a_subscription_and_names_the_slot_that_stays() {
             "{:?}",
             report.warnings
         );
+    }
+}
+
+/// Default privileges of the restoring role are given to everything that it makes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clean_takes_back_default_privileges_that_would_leak() {
+    for major in majors() {
+        let server = Server::start(major);
+        let source = server.create_database("source");
+        source.psql(
+            "CREATE ROLE reader; CREATE TABLE secret (a int); ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO reader;
+             ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC; CREATE TABLE open (a int)",
+        );
+        let archive = archive_of(&source).await;
+        let target = server.create_database("target");
+        for _ in 0..2 {
+            whole(&archive, &target, &clean()).await;
+            assert_eq!(target.pg_dump(&[]), source.pg_dump(&[]), "{major}");
+        }
     }
 }
 
@@ -501,4 +520,66 @@ async fn another_encoding_or_collation_sends_rows_through_the_root_by_itself() {
             "100\n"
         );
     }
+}
+
+#[test]
+fn the_program_says_what_it_did_and_what_it_undid() {
+    let Some(major) = majors().pop() else { return };
+    let server = Server::shared(major);
+    let source = server.create_database("source");
+    source.psql("CREATE SCHEMA s; CREATE TABLE s.t AS SELECT 1 AS a; CREATE FUNCTION s.f() RETURNS int LANGUAGE sql AS 'SELECT a FROM s.t'; CREATE UNIQUE INDEX u ON s.t (a)");
+    let target = server.create_database("target");
+    let repository = tempfile::tempdir().unwrap();
+    let run = |verb: &str, database: &Database, arguments: &[&str]| {
+        let mut command = pgark();
+        command.arg(verb).arg("-r").arg(repository.path());
+        command.args(["-d", &database.conninfo()]).args(arguments);
+        let output = command.output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    assert_eq!(run("dump", &source, &[]).0, Some(0));
+    let from = ["--from-database", source.name()];
+    let restore = |more: &[&str]| run("restore", &target, &[&from, more].concat());
+
+    let (code, text) = restore(&["--map-schema", "s=new"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("schema s is now new"), "{text}");
+    assert!(
+        text.contains("still names schema s: function new.f(): its body"),
+        "{text}"
+    );
+    let (code, text) = restore(&["-c", "--if-exists", "-t", "s.t", "--map-schema", "s=again"]);
+    assert_eq!(code, Some(0), "{text}");
+    // The table is in the way of nothing but is what is dropped the next time.
+    target.psql("ALTER SCHEMA again RENAME TO s");
+    let (code, text) = restore(&["-c", "-1", "-t", "s.t"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("dropped first: 2 objects: index s.t u, table s.t"),
+        "{text}"
+    );
+    // An event trigger of the target's own makes the index fail.
+    target.psql(
+        "CREATE FUNCTION public.no() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'no indexes here'; END$$;
+         CREATE EVENT TRIGGER no ON ddl_command_start WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION public.no(); INSERT INTO s.t VALUES (2)",
+    );
+    let (code, text) = restore(&["-c", "-1", "-t", "s.t"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("no indexes here") && text.contains("rolled back, nothing has changed"),
+        "{text}"
+    );
+    assert_eq!(target.psql("SELECT count(*) FROM s.t"), "2\n");
+    let (code, text) = restore(&["-c", "-e", "-t", "s.t"]);
+    assert_eq!(code, Some(3), "{text}");
+    for wrong in [
+        &["--if-exists"][..],
+        &["-1", "-j", "2"],
+        &["-c", "-C"],
+        &["--map-role", "a"],
+    ] {
+        assert_eq!(restore(wrong).0, Some(2), "{wrong:?}");
+    }
+    target.psql("DROP EVENT TRIGGER no");
 }
