@@ -289,6 +289,12 @@ pub enum DataOf {
         /// The topmost partitioned ancestor, when rows must be routed anew (spec: hash on an enum).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         via_root: Option<Sql>,
+        /// The topmost partitioned ancestor of any partition: rows may be routed through it where that is wanted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        root: Option<Sql>,
+        /// True if a collation decides which partition a row is in (range or hash of a text on the way to the root).
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        by_collation: bool,
     },
     /// Large object pages: rows of (loid, byte offset, data).
     LargeObjects,
@@ -332,6 +338,31 @@ pub struct Entry {
     /// For [`Stage::Data`]: whose rows. The rows themselves stand in the data index under this entry's number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<DataOf>,
+}
+
+impl Entry {
+    /// Hands every role that the entry names to `visit`, which may change it.
+    pub fn for_each_role(&mut self, visit: &mut impl FnMut(&mut String)) {
+        let steps = self.forms.iter_mut().flat_map(|form| &mut form.steps);
+        let statements = steps.flat_map(|step| &mut step.sql).chain(&mut self.drop);
+        let statements = statements.chain(self.after.iter_mut().map(|(_, sql)| sql));
+        statements.flat_map(Sql::roles_mut).for_each(&mut *visit);
+        if let Some(owner) = &mut self.owner {
+            visit(&mut owner.role.0);
+            owner.target.roles_mut().for_each(&mut *visit);
+        }
+        for grant in &mut self.grants {
+            let parts = grant.privileges.iter_mut();
+            let parts = parts.chain([&mut grant.target, &mut grant.prefix]);
+            parts.flat_map(Sql::roles_mut).for_each(&mut *visit);
+            if let Grantee::Role(role) = &mut grant.grantee {
+                visit(&mut role.0);
+            }
+            if let Some(role) = &mut grant.grantor {
+                visit(&mut role.0);
+            }
+        }
+    }
 }
 
 #[cfg(test)]

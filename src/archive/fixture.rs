@@ -167,6 +167,8 @@ fn entries(tables: &[Table]) -> Vec<Entry> {
                 unlogged: false,
                 keep_order: false,
                 via_root: None,
+                root: None,
+                by_collation: false,
             }),
             ..entry(number + 1, "table data", name, Stage::Data)
         });

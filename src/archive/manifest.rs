@@ -64,6 +64,9 @@ impl fmt::Display for Group {
     }
 }
 
+/// The member of [`Source::locale`] that tells the version of the default collation, where the server knows it.
+pub const COLLATION_VERSION: &str = "collation_version";
+
 /// Where the data comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {

@@ -108,8 +108,13 @@ pub async fn read_core(session: &Session, database: DatabaseFacts) -> Result<Cor
     core.domain_constraints = group(on_domains, |row| row.domain);
     let ordered = rows::<KeepOrderRow>(session, "tables whose rows keep their order").await?;
     core.keep_order = ordered.into_iter().map(|row| row.table).collect();
-    let roots = rows::<EnumHashRow>(session, "hash partitioning by enums").await?;
-    core.enum_hash_roots = roots.into_iter().map(|row| row.table).collect();
+    let keys = rows::<PartitionKeyRow>(session, "partition keys").await?;
+    let tables = |keep: fn(&PartitionKeyRow) -> bool| {
+        let kept = keys.iter().filter(|row| keep(row));
+        kept.map(|row| row.table).collect()
+    };
+    core.enum_hash_roots = tables(|row| row.hashes_enum);
+    core.collated_roots = tables(|row| row.by_collation);
     read_acls(session, &mut core).await?;
     core.dependents = rows::<DependentRow>(session, "what is said of dependent objects").await?;
     Ok(core)
@@ -135,27 +140,32 @@ catalog_row! {
 }
 
 catalog_row! {
-    /// Tables that are hash-partitioned by an enum, or by something that holds one: an enum's hash depends on label OIDs, which a
-    /// restore changes. What an expression gives is not looked into.
-    pub struct EnumHashRow from
-        "pg_catalog.pg_partitioned_table p CROSS JOIN LATERAL \
-           ROWS FROM (pg_catalog.unnest(p.partattrs::pg_catalog.int2[]), pg_catalog.unnest(p.partclass::pg_catalog.oid[])) \
-           AS key(number, class) \
-         JOIN pg_catalog.pg_opclass o ON o.oid = key.class \
-         JOIN pg_catalog.pg_opfamily f ON f.oid = o.opcfamily"
-        where "p.partstrat = 'h' AND (f.opfname = 'enum_ops' \
-           OR f.opfname IN ('array_ops', 'record_ops', 'range_ops', 'multirange_ops') AND (key.number = 0 OR EXISTS ( \
-             WITH RECURSIVE held(ty) AS ( \
-               SELECT a.atttypid FROM pg_catalog.pg_attribute a WHERE a.attrelid = p.partrelid AND a.attnum = key.number \
-               UNION \
-               SELECT inner_type.oid FROM held JOIN pg_catalog.pg_type t ON t.oid = held.ty CROSS JOIN LATERAL ( \
-                 SELECT t.typelem UNION ALL SELECT t.typbasetype \
-                 UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid \
-                 UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a \
-                   WHERE t.typrelid <> 0 AND a.attrelid = t.typrelid AND a.attnum > 0) inner_type(oid) \
-               WHERE inner_type.oid <> 0) \
-             SELECT FROM held JOIN pg_catalog.pg_type t ON t.oid = held.ty WHERE t.typtype = 'e')))" {
+    /// Partitioned tables, and what may put a row into another partition elsewhere: the hash of an enum depends on label
+    /// OIDs, which a restore changes, be it the key or inside of it (what an expression gives is not looked into); order and hash of texts depend on collation and encoding.
+    pub struct PartitionKeyRow from "pg_catalog.pg_partitioned_table p" {
         table: Oid = col("p.partrelid"),
+        hashes_enum: bool = col(
+            "p.partstrat = 'h' AND EXISTS (SELECT FROM \
+               ROWS FROM (pg_catalog.unnest(p.partattrs::pg_catalog.int2[]), pg_catalog.unnest(p.partclass::pg_catalog.oid[])) \
+                 AS key(number, class) \
+               JOIN pg_catalog.pg_opclass o ON o.oid = key.class \
+               JOIN pg_catalog.pg_opfamily f ON f.oid = o.opcfamily \
+             WHERE f.opfname = 'enum_ops' \
+               OR f.opfname IN ('array_ops', 'record_ops', 'range_ops', 'multirange_ops') AND (key.number = 0 OR EXISTS ( \
+                 WITH RECURSIVE held(ty) AS ( \
+                   SELECT a.atttypid FROM pg_catalog.pg_attribute a WHERE a.attrelid = p.partrelid AND a.attnum = key.number \
+                   UNION \
+                   SELECT inner_type.oid FROM held JOIN pg_catalog.pg_type t ON t.oid = held.ty CROSS JOIN LATERAL ( \
+                     SELECT t.typelem UNION ALL SELECT t.typbasetype \
+                     UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid \
+                     UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a \
+                       WHERE t.typrelid <> 0 AND a.attrelid = t.typrelid AND a.attnum > 0) inner_type(oid) \
+                   WHERE inner_type.oid <> 0) \
+                 SELECT FROM held JOIN pg_catalog.pg_type t ON t.oid = held.ty WHERE t.typtype = 'e')))"
+        ),
+        by_collation: bool = col(
+            "p.partstrat IN ('h', 'r') AND EXISTS (SELECT FROM pg_catalog.unnest(p.partcollation::pg_catalog.oid[]) c WHERE c <> 0)"
+        ),
     }
 }
 

@@ -21,6 +21,12 @@ Examples:
                                                the same into a database that is made first
   pgark restore shop-20261122T020000Z -d shop_new -j 8 --check content
   pgark restore -d shop -t sales.orders        one table, with its indexes and rows
+  pgark restore -d shop -t sales.orders --map-schema sales=yesterday
+                                               the same as yesterday.orders, beside what is there
+  pgark restore -d shop -c -1                  over the old objects, in one transaction: all of it or nothing
+  pgark restore -d shop_dev --map-role shop_owner=dev --map-role shop_reader=dev
+  pgark restore -d shop_copy -a --disable-triggers
+                                               only rows, into tables that exist
 
 Everything that can be known is checked before the first change: the archive's bytes, roles, extensions, names in the way. \
 Objects that fail do not stop the others; they are named at the end, with exit code 3.")]
@@ -36,11 +42,17 @@ pub(crate) struct Restore {
     #[command(flatten)]
     choice: Choice,
     #[command(flatten)]
+    names: Names,
+    #[command(flatten)]
     how: How,
 }
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "How")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 struct How {
     /// Connections that work at once [default: the number of cores]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -48,6 +60,24 @@ struct How {
     /// Make the database first
     #[arg(short = 'C', long)]
     create: bool,
+    /// First drop the objects that are to be restored, in one transaction; nothing else is ever dropped with them
+    #[arg(short, long, conflicts_with = "create")]
+    clean: bool,
+    /// Goes with --clean, and may be left out: what is not there is never an error
+    #[arg(long, requires = "clean")]
+    if_exists: bool,
+    /// All in one transaction on one connection: after any failure nothing has changed
+    #[arg(short = '1', long, conflicts_with_all = ["create", "jobs"])]
+    single_transaction: bool,
+    /// Stop at the first object that fails, instead of going on and naming it at the end
+    #[arg(short, long)]
+    exit_on_error: bool,
+    /// With --data-only: switch each table's triggers, foreign keys' too, off while its rows come, and back to what they were
+    #[arg(long)]
+    disable_triggers: bool,
+    /// Let partitioned tables find each row's partition anew (by itself where encoding or collation may have changed it)
+    #[arg(long)]
+    load_via_partition_root: bool,
     /// Become this role after connecting
     #[arg(long, value_name = "NAME")]
     role: Option<String>,
@@ -59,6 +89,50 @@ struct How {
     no_analyze: bool,
 }
 
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Names")]
+struct Names {
+    /// Give what belongs to role OLD, or was granted to or by it, to role NEW; may be given several times
+    #[arg(long = "map-role", value_name = "OLD=NEW", value_parser = pair)]
+    map_roles: Vec<(String, String)>,
+    /// Restore schema OLD under the name NEW; may be given several times
+    #[arg(long = "map-schema", value_name = "OLD=NEW", value_parser = pair)]
+    map_schemas: Vec<(String, String)>,
+}
+
+/// Reads `OLD=NEW`. Names are taken as they are; in double quotes they may have an equals sign.
+fn pair(text: &str) -> std::result::Result<(String, String), String> {
+    let problem = || "give it as OLD=NEW; a name with an equals sign in double quotes".to_owned();
+    let (old, rest) = name(text).ok_or_else(problem)?;
+    let rest = rest.strip_prefix('=').ok_or_else(problem)?;
+    match name(rest) {
+        Some((new, "")) => Ok((old, new)),
+        _ => Err(problem()),
+    }
+}
+
+/// The name at the beginning of the text, and what follows it.
+fn name(text: &str) -> Option<(String, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find('=').unwrap_or(text.len());
+        return (end > 0).then(|| (text[..end].to_owned(), &text[end..]));
+    };
+    let mut name = String::new();
+    let mut rest = quoted;
+    loop {
+        let end = rest.find('"')?;
+        name.push_str(&rest[..end]);
+        rest = &rest[end + 1..];
+        match rest.strip_prefix('"') {
+            Some(more) => {
+                name.push('"');
+                rest = more;
+            }
+            None => return (!name.is_empty()).then_some((name, rest)),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Comparison {
     Counts,
@@ -67,7 +141,9 @@ enum Comparison {
 
 impl Restore {
     fn options(&self) -> RestoreOptions {
-        let Restore { choice, how, .. } = self;
+        let Restore {
+            choice, names, how, ..
+        } = self;
         RestoreOptions {
             jobs: how.jobs.map_or_else(cores, usize::from),
             schema_only: choice.schema_only,
@@ -82,6 +158,13 @@ impl Restore {
             exclude_tables: choice.exclude_tables.clone(),
             exclude_table_data: choice.exclude_table_data.clone(),
             create: how.create,
+            clean: how.clean,
+            single_transaction: how.single_transaction,
+            exit_on_error: how.exit_on_error,
+            disable_triggers: how.disable_triggers,
+            load_via_partition_root: how.load_via_partition_root,
+            map_roles: names.map_roles.clone(),
+            map_schemas: names.map_schemas.clone(),
             role: how.role.clone(),
             analyze: !how.no_analyze,
             check: match how.check {
@@ -121,12 +204,28 @@ impl Restore {
         } else {
             print_report(&report, started.elapsed(), cx)?;
         }
+        if report.rolled_back {
+            return Err(rolled_back(&report));
+        }
         Ok(if report.is_complete() {
             Outcome::Done
         } else {
             Outcome::Incomplete
         })
     }
+}
+
+/// Where nothing stayed, the restore has failed.
+fn rolled_back(report: &RestoreReport) -> Error {
+    Error::failed(
+        format_args!(
+            "restore of archive {} into database {}",
+            report.archive,
+            crate::toc::printable(&report.database)
+        ),
+        "rolled back, nothing has changed; what failed is named above",
+        "mend that, leave it out, or restore without --single-transaction",
+    )
 }
 
 fn print_report(report: &RestoreReport, time: Duration, cx: &Context) -> Result<()> {
@@ -151,6 +250,7 @@ fn print_report(report: &RestoreReport, time: Duration, cx: &Context) -> Result<
     for loss in &report.lost {
         diagnostic(format!("not as before: {}: {}", loss.object, loss.what));
     }
+    print_names(report);
     if let Some(checked) = &report.checked {
         for different in &checked.different {
             diagnostic(format!(
@@ -167,7 +267,41 @@ fn print_report(report: &RestoreReport, time: Duration, cx: &Context) -> Result<
             diagnostic(format!("{}: {:.1} s", phase.name, phase.seconds));
         }
     }
+    if report.rolled_back {
+        return Ok(());
+    }
     cx.output.line(summary(report, time))
+}
+
+/// What was dropped and renamed, and what still has old names.
+fn print_names(report: &RestoreReport) {
+    if let Some(dropped) = report.dropped.as_ref().filter(|d| d.n_objects > 0) {
+        let more = dropped.n_objects > dropped.first.len() as u64;
+        diagnostic(format!(
+            "dropped first: {}: {}{}",
+            human::things(dropped.n_objects, "object"),
+            dropped.first.join(", "),
+            if more { ", …" } else { "" }
+        ));
+    }
+    for renamed in &report.renamed {
+        let [from, to] = [&renamed.from, &renamed.to].map(|name| crate::toc::printable(name));
+        diagnostic(format!("schema {from} is now {to}"));
+    }
+    for mention in &report.mentions {
+        diagnostic(secrets::hidden(&format!(
+            "still names schema {}: {}: {}; change it by hand if it is meant",
+            crate::toc::printable(&mention.schema),
+            crate::toc::printable(&mention.object),
+            mention.place
+        )));
+    }
+    if report.not_tried > 0 && !report.rolled_back {
+        diagnostic(format!(
+            "stopped at the first failure: {} not tried",
+            human::things(report.not_tried, "object")
+        ));
+    }
 }
 
 fn summary(report: &RestoreReport, time: Duration) -> String {
@@ -198,4 +332,20 @@ fn summary(report: &RestoreReport, time: Duration) -> String {
         }
     }
     parts.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pair;
+
+    #[test]
+    fn pairs_of_names_may_be_quoted() {
+        let read = |text| pair(text).map(|(a, b)| format!("{a}|{b}"));
+        assert_eq!(read("a=b").unwrap(), "a|b");
+        assert_eq!(read("A b=\"c\"").unwrap(), "A b|c");
+        assert_eq!(read("\"a=b/\"\"c\"=d").unwrap(), "a=b/\"c|d");
+        for wrong in ["", "a", "=b", "a=", "a=b=c", "\"a=b", "\"a\"b=c", "\"\"=b"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
 }

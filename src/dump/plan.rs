@@ -268,6 +268,8 @@ mod tests {
                 unlogged: false,
                 keep_order: false,
                 via_root: None,
+                root: None,
+                by_collation: false,
             },
         }
     }

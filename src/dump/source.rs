@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::archive::manifest::Source;
+use crate::archive::manifest::{COLLATION_VERSION, Source};
 use crate::error::{Error, Result};
 use crate::kinds::core::DatabaseFacts;
 use crate::kinds::row::{CatalogRow, catalog_row};
@@ -34,6 +34,11 @@ catalog_row! {
                 "NULL::pg_catalog.text".into()
             }
         }),
+        collation_version: Option<String> = since(
+            V15,
+            "pg_catalog.pg_database_collation_actual_version(d.oid)",
+            "NULL::pg_catalog.text",
+        ),
     }
 }
 
@@ -90,6 +95,7 @@ pub(super) async fn read(session: &Session, search_path: Vec<String>) -> Result<
         ("collate", row.collate),
         ("ctype", row.ctype),
         ("locale", row.locale),
+        (COLLATION_VERSION, row.collation_version),
     ];
     for (key, value) in others {
         locale.extend(value.map(|value| (key.to_owned(), value)));

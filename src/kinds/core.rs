@@ -217,6 +217,8 @@ pub struct Core {
     pub keep_order: HashSet<Oid>,
     /// Partitioned tables that hash an enum.
     pub enum_hash_roots: HashSet<Oid>,
+    /// Partitioned tables in which a collation decides where a row belongs.
+    pub collated_roots: HashSet<Oid>,
     /// Comments by object.
     pub comments: HashMap<CatalogId, Vec<CommentRow>>,
     /// Security labels by object.

@@ -153,6 +153,8 @@ impl Extension {
                 unlogged: false,
                 keep_order: core.keep_order.contains(&table),
                 via_root: None,
+                root: None,
+                by_collation: false,
             },
         });
         // The foreign keys exist already when the rows are loaded.

@@ -229,6 +229,18 @@ impl Ddl for Subscription {
         vec![self.statement(&options, cx)]
     }
 
+    // With its slot a subscription cannot be dropped in a transaction, nor without its publisher.
+    fn drop(&self, cx: &RenderCx<'_>) -> Option<Sql> {
+        let alter = sql!["ALTER SUBSCRIPTION ", self.address(cx)];
+        Some(sql![
+            &alter,
+            " DISABLE; ",
+            &alter,
+            " SET (slot_name = NONE); DROP SUBSCRIPTION ",
+            self.address(cx)
+        ])
+    }
+
     fn forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
         clauses::forms(&self.options(), |options| {
             DraftForm::plain(vec![self.statement(options, cx)], Vec::new())

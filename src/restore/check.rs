@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use super::prove::Indexes;
 use super::report::{Checked, Difference, Ledger, Skip, object_of};
 use super::select::Selection;
-use super::worker::Shared;
+use super::shared::Shared;
 use crate::archive::Fingerprint;
 use crate::archive::fingerprint::RowReader;
 use crate::archive::index::CopyFormat;
@@ -38,20 +38,36 @@ struct Comparison {
     may_be_denied: bool,
 }
 
-/// Streams the tables back on `n_workers` connections of their own. Tables that the ledger knows to be bad are left out.
+/// What is compared with what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CheckCx<'a> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) selection: &'a Selection,
+    pub(super) indexes: &'a Indexes,
+    /// The archive's.
+    pub(super) encoding: &'a str,
+    pub(super) ledger: &'a Ledger,
+}
+
+/// Streams the tables back, on `n_workers` connections of its own, or on `within`, whose open transaction has them; it is
+/// given back. Tables that the ledger knows to be bad are left out.
 ///
 /// Errors: if no connection is to be had, or a table cannot be read.
 pub(super) async fn compare(
-    shared: &Arc<Shared>,
-    selection: &Selection,
-    indexes: &Indexes,
-    encoding: &str,
-    ledger: &Ledger,
+    cx: &CheckCx<'_>,
     n_workers: usize,
-) -> Result<Checked> {
-    let comparisons = plan(selection, indexes, encoding, ledger);
+    within: Option<Session>,
+) -> Result<(Checked, Option<Session>)> {
+    let shared = cx.shared;
+    let comparisons = plan(cx.selection, cx.indexes, cx.encoding, cx.ledger);
     let mut sessions = Vec::new();
-    for _ in 0..n_workers.min(comparisons.len()) {
+    let is_within = within.is_some();
+    let n_workers = if is_within { 1 } else { n_workers };
+    if let Some(session) = within {
+        pin(shared, &session).await?;
+        sessions.push(session);
+    }
+    while !is_within && sessions.len() < n_workers.min(comparisons.len()) {
         sessions.push(open(shared).await?);
     }
     let sessions = Arc::new(Mutex::new(sessions));
@@ -67,7 +83,11 @@ pub(super) async fn compare(
                 } else {
                     let session = sessions.lock().await.pop();
                     let session = session.expect("no more comparisons run than there are sessions");
-                    let outcome = fingerprint(&session, &comparison, shared).await;
+                    let outcome = if is_within {
+                        fingerprint_within(&session, &comparison, shared).await
+                    } else {
+                        fingerprint(&session, &comparison, shared).await
+                    };
                     sessions.lock().await.push(session);
                     outcome
                 };
@@ -77,9 +97,29 @@ pub(super) async fn compare(
         .buffer_unordered(n_workers)
         .collect()
         .await;
-    let all = std::mem::take(&mut *sessions.lock().await);
+    let mut all = std::mem::take(&mut *sessions.lock().await);
+    let within = is_within.then(|| all.pop()).flatten();
     futures::future::join_all(all.into_iter().map(Session::close)).await;
-    Ok(judge(outcomes))
+    Ok((judge(outcomes), within))
+}
+
+/// As [`fingerprint`], in a transaction that must outlive a failure.
+async fn fingerprint_within(
+    session: &Session,
+    comparison: &Comparison,
+    shared: &Shared,
+) -> Result<Fingerprint, Skip> {
+    let run = async |text: &str| {
+        let outcome = session.batch(&comparison.object, "check", text).await;
+        outcome.map_err(|error| Skip {
+            object: comparison.object.clone(),
+            reason: super::report::chain(&error),
+        })
+    };
+    run("SAVEPOINT pgark").await?;
+    let outcome = fingerprint(session, comparison, shared).await;
+    run("ROLLBACK TO SAVEPOINT pgark;\nRELEASE SAVEPOINT pgark").await?;
+    outcome
 }
 
 fn judge(outcomes: Vec<(Comparison, Result<Fingerprint, Skip>)>) -> Checked {
@@ -106,19 +146,19 @@ fn judge(outcomes: Vec<(Comparison, Result<Fingerprint, Skip>)>) -> Checked {
 
 async fn open(shared: &Shared) -> Result<Session> {
     let session = connect(&shared.settings, "restore").await?;
+    pin(shared, &session).await?;
+    shared.note(&session);
+    Ok(session)
+}
+
+async fn pin(shared: &Shared, session: &Session) -> Result<()> {
     let pins = DumpPins {
         role: shared.role.as_ref(),
         ..DumpPins::default()
     };
     session
         .pin(&pin_dump_session(session.version(), &pins))
-        .await?;
-    shared
-        .cancellers
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-        .push(session.canceller());
-    Ok(session)
+        .await
 }
 
 fn plan(

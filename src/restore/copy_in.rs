@@ -8,7 +8,9 @@ use futures::stream::{self, StreamExt as _};
 
 use super::load::Load;
 use super::report::Trouble;
-use super::worker::{Shared, Tries, Worker};
+use super::shared::Shared;
+use super::triggers;
+use super::worker::{Tries, Worker};
 use crate::archive::index::{ChunkPiece, CopyFormat};
 use crate::archive::{ChunkRef, Digest};
 use crate::error::{Error, Result};
@@ -116,6 +118,10 @@ async fn load_all(worker: &mut Worker, shared: &Shared, loads: &[Load]) -> Resul
         for statement in load.before.iter().chain(&load.empty_first) {
             run(worker, load, statement).await?;
         }
+        let triggers = match &load.without_triggers {
+            Some(table) => triggers::disable(worker.session(), &load.object, table).await?,
+            None => Vec::new(),
+        };
         let n_rows = copy(worker, shared, load).await.map_err(|error| Trouble {
             error,
             statement: Some(load.copy.clone()),
@@ -128,7 +134,7 @@ async fn load_all(worker: &mut Worker, shared: &Shared, loads: &[Load]) -> Resul
             );
             return Err(error.into());
         }
-        if let Some(statement) = &load.then {
+        for statement in triggers.iter().chain(&load.then) {
             run(worker, load, statement).await?;
         }
     }

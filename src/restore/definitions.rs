@@ -1,11 +1,15 @@
 //! Runs what comes before the rows: in TOC order on one connection, many entries in one transaction.
 
-use super::plan::{Definition, Unit};
+use std::collections::BTreeSet;
+
 use super::report::{Ledger, object_of};
 use super::select::Selection;
-use super::worker::{Shared, Worker};
+use super::shared::Shared;
+use super::work::{Definition, Unit};
+use super::worker::Worker;
 use crate::error::{Error, Result};
 use crate::progress::Event;
+use crate::toc::EntryId;
 
 /// Entries in one transaction: few enough for the lock table, many enough that commits do not count.
 const ENTRIES_AT_ONCE: usize = 100;
@@ -26,8 +30,12 @@ pub(super) async fn run(
         selection,
         ledger,
         batch: Vec::new(),
+        done: BTreeSet::new(),
     };
     for definition in definitions {
+        if runner.has_stopped() {
+            break;
+        }
         let outside = definition.units.iter().any(|unit| unit.outside);
         let is_full = runner.batch.len() >= ENTRIES_AT_ONCE;
         if outside || is_full {
@@ -42,7 +50,14 @@ pub(super) async fn run(
             runner.batch.push(definition);
         }
     }
-    runner.flush().await
+    runner.flush().await?;
+    if runner.has_stopped() {
+        let all = definitions.iter().map(|definition| definition.entry);
+        for entry in all.filter(|entry| !runner.done.contains(entry)) {
+            runner.ledger.leave(selection.entry(entry));
+        }
+    }
+    Ok(())
 }
 
 struct Runner<'a> {
@@ -51,9 +66,16 @@ struct Runner<'a> {
     selection: &'a Selection,
     ledger: &'a mut Ledger,
     batch: Vec<&'a Definition>,
+    /// What is there.
+    done: BTreeSet<EntryId>,
 }
 
 impl Runner<'_> {
+    /// True if something failed and nothing more is to be tried.
+    fn has_stopped(&self) -> bool {
+        self.shared.stops_at_first && self.ledger.has_failures()
+    }
+
     fn is_skipped(&mut self, definition: &Definition) -> bool {
         let mut needs = definition.needs.iter();
         let cause = needs.find(|need| self.ledger.is_bad(**need));
@@ -69,16 +91,17 @@ impl Runner<'_> {
         let batch = std::mem::take(&mut self.batch);
         let units = batch.iter().flat_map(|definition| &definition.units);
         let units: Vec<Unit> = units.cloned().collect();
-        if units.is_empty() {
-            return Ok(());
-        }
         let object = format!("{} definitions", batch.len());
-        if self.worker.run_together(&object, &units).await.is_ok() {
-            let done = Event::Task(object);
-            self.shared.progress.event(done);
+        if units.is_empty() || self.worker.run_together(&object, &units).await.is_ok() {
+            let entries = batch.iter().map(|definition| definition.entry);
+            self.done.extend(entries);
+            self.shared.progress.event(Event::Task(object));
             return Ok(());
         }
         for definition in batch {
+            if self.has_stopped() {
+                break;
+            }
             if !self.is_skipped(definition) {
                 self.alone(definition).await?;
             }
@@ -98,6 +121,7 @@ impl Runner<'_> {
             self.ledger.fail(entry, &trouble);
             return Ok(());
         }
+        self.done.insert(definition.entry);
         self.shared.progress.event(Event::Task(object));
         Ok(())
     }

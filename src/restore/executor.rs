@@ -7,10 +7,11 @@ use tokio::task::JoinSet;
 
 use super::copy_in;
 use super::definitions::lost;
-use super::plan::{PlannedTask, Unit, Work};
 use super::report::{Ledger, Trouble, chain, object_of};
 use super::select::Selection;
-use super::worker::{Shared, Worker};
+use super::shared::Shared;
+use super::work::{PlannedTask, Unit, Work};
+use super::worker::Worker;
 use crate::error::{Error, Result};
 use crate::graph::scheduler::{Limits, Outcome, Scheduler, TaskId};
 use crate::progress::Event;
@@ -39,6 +40,7 @@ pub(super) async fn run(
     let planned = tasks.iter().map(|planned| planned.task.clone()).collect();
     let scheduler = Scheduler::new(planned, limits)
         .map_err(|problem| Error::corrupt("the archive", "TOC", problem))?;
+    let n_tasks = tasks.len();
     let mut executor = Executor {
         shared,
         selection,
@@ -47,6 +49,7 @@ pub(super) async fn run(
         idle: workers,
         running: JoinSet::new(),
         waiting: None,
+        finished: vec![false; n_tasks],
         verdicts: HashMap::new(),
         ledger,
     };
@@ -54,6 +57,9 @@ pub(super) async fn run(
         executor.start_all();
         if executor.scheduler.is_done() {
             return Ok(executor.idle);
+        }
+        if executor.has_stopped() && executor.running.is_empty() {
+            return Ok(executor.leave_the_rest());
         }
         let Some(done) = executor.running.join_next().await else {
             // The scheduler refuses plans that could come to this.
@@ -77,15 +83,35 @@ struct Executor<'a> {
     running: JoinSet<Done>,
     /// A task that was started when no worker was free.
     waiting: Option<TaskId>,
+    /// Tasks that were settled.
+    finished: Vec<bool>,
     /// Which loads of a task with several are done.
     verdicts: HashMap<TaskId, Vec<bool>>,
     ledger: &'a mut Ledger,
 }
 
 impl Executor<'_> {
+    /// True if something failed and nothing more is to be tried.
+    fn has_stopped(&self) -> bool {
+        self.shared.stops_at_first && self.ledger.has_failures()
+    }
+
+    /// Notes the entries whose work was not tried, and gives the workers back.
+    fn leave_the_rest(self) -> Vec<Worker> {
+        for (planned, finished) in self.tasks.iter().zip(self.finished) {
+            let is_work = matches!(planned.work, Work::Statements(_) | Work::Load(_));
+            if is_work && !finished {
+                for entry in planned.entries() {
+                    self.ledger.leave(self.selection.entry(entry));
+                }
+            }
+        }
+        self.idle
+    }
+
     /// Hands out tasks while there are workers, and settles those that need none.
     fn start_all(&mut self) {
-        loop {
+        while !self.has_stopped() {
             let Some(id) = self.waiting.take().or_else(|| self.scheduler.start_next()) else {
                 return;
             };
@@ -183,6 +209,7 @@ impl Executor<'_> {
     }
 
     fn settle(&mut self, id: TaskId, outcome: Outcome) {
+        self.finished[id.0 as usize] = true;
         let cause = self.tasks[id.0 as usize].entry;
         for skipped in self.scheduler.finish(id, outcome) {
             let planned = &self.tasks[skipped.0 as usize];
@@ -203,13 +230,7 @@ async fn work(
         Work::Statements(units) => statements(worker, shared, units).await,
         Work::Load(loads) => copy_in::load(worker, shared, loads).await,
         Work::Analyze { target } => {
-            let unit = Unit {
-                entry: planned.entry,
-                tablespace: None,
-                access_method: None,
-                statements: vec![format!("ANALYZE {target}")],
-                outside: false,
-            };
+            let unit = Unit::plain(planned.entry, vec![format!("ANALYZE {target}")]);
             vec![worker.run_alone(shared, target, &unit).await]
         }
         Work::Verdict { .. } => vec![Ok(())],

@@ -8,12 +8,14 @@ use tokio_postgres::types::Type;
 use super::plan::is_table_statistics;
 use super::report::{Ledger, chain};
 use super::select::{Selection, relation_of};
-use super::worker::{Shared, Worker};
+use super::shared::Shared;
+use super::work::Unit;
+use super::worker::Worker;
 use crate::error::Result;
 use crate::pg::version::V18;
 use crate::progress::Event;
 use crate::sql::{QualifiedName, sql};
-use crate::toc::Entry;
+use crate::toc::{Entry, EntryId};
 
 /// Relations of `$1` (schemas) and `$2` (names) that want another look. Materialized views without rows have nothing to count;
 /// of those whose statistics came with the archive (`$3`), only extended ones are missing.
@@ -83,13 +85,12 @@ pub(super) async fn analyze(
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .next()
     };
-    let runs = workers.iter().map(|worker| async {
+    let next = &next;
+    let runs = workers.iter_mut().map(|worker| async move {
         let mut problems = Vec::new();
         while let Some(statement) = next() {
-            let outcome = worker
-                .session()
-                .batch("statistics", "ANALYZE", &statement)
-                .await;
+            let unit = Unit::plain(EntryId(0), vec![statement.clone()]);
+            let outcome = worker.run_together("statistics", &[unit]).await;
             if let Err(error) = outcome {
                 problems.push(format!("{statement}: {}", chain(&error)));
             }

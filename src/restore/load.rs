@@ -33,6 +33,8 @@ pub(super) struct Load {
     pub(super) then: Option<String>,
     /// What runs before it.
     pub(super) before: Option<String>,
+    /// The table whose triggers are off meanwhile, as SQL.
+    pub(super) without_triggers: Option<String>,
     pub(super) format: CopyFormat,
     pub(super) pieces: Vec<ChunkPiece>,
     pub(super) n_rows: u64,
@@ -62,7 +64,7 @@ pub(super) fn plan<'a>(
             continue;
         }
         let how = How::new(cx, entry, ledger);
-        let parts = parts(cx, index, &how);
+        let parts = parts(cx, entry, index, &how);
         if parts.len() == 1 && how.may_share && index.n_bytes <= SMALL_BYTES {
             let load = load(cx, entry, index, &how, parts[0]);
             bundle.add(load, how.locks(&mut roots, true), &mut groups);
@@ -75,7 +77,6 @@ pub(super) fn plan<'a>(
             let load = load(cx, entry, index, &how, part);
             let mut task = Task::new(Stage::Data, load.n_bytes + LOAD_COST);
             task.locks = how.locks(&mut roots, alone);
-            task.serial = cx.one_by_one;
             groups.push(Group {
                 loads: vec![load],
                 task,
@@ -89,6 +90,7 @@ pub(super) fn plan<'a>(
 
 /// How the rows of an entry may be loaded.
 #[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct How<'a> {
     data: &'a DataOf,
     /// The table's own entry, or the rows'.
@@ -99,6 +101,8 @@ struct How<'a> {
     one_loader: bool,
     /// True if it may share a transaction with others.
     may_share: bool,
+    /// True if its triggers are off meanwhile.
+    without_triggers: bool,
 }
 
 impl<'a> How<'a> {
@@ -114,6 +118,7 @@ impl<'a> How<'a> {
                 is_fresh: false,
                 one_loader: false,
                 may_share: false,
+                without_triggers: false,
             },
             DataOf::Table {
                 table,
@@ -130,7 +135,8 @@ impl<'a> How<'a> {
                     key: table.unwrap_or(entry.id),
                     is_fresh: table.as_ref().is_some_and(of_this_run) && via_root.is_none(),
                     one_loader: *keep_order || via_root.is_some(),
-                    may_share: !cx.one_by_one && via_root.is_none() && !needs_rows(cx, entry),
+                    may_share: via_root.is_none() && !needs_rows(cx, entry),
+                    without_triggers: cx.options.disable_triggers,
                 }
             }
         }
@@ -139,6 +145,8 @@ impl<'a> How<'a> {
     fn locks(&self, roots: &mut Roots, alone: bool) -> Vec<(RelationKey, LockMode)> {
         let mode = if self.is_fresh && alone {
             LockMode::AccessExclusive
+        } else if self.without_triggers {
+            LockMode::ShareRowExclusive
         } else {
             LockMode::RowExclusive
         };
@@ -158,9 +166,8 @@ impl<'a> How<'a> {
 /// True if rows must wait for other rows, which tables of one transaction cannot do.
 fn needs_rows(cx: &PlanCx<'_>, entry: &Entry) -> bool {
     let needs = cx.selection.needs(entry.id);
-    needs
-        .into_iter()
-        .any(|need| cx.selection.entry(need).stage == Stage::Data)
+    let mut others = needs.into_iter().chain(cx.order.before(entry.id));
+    others.any(|need| cx.selection.entry(need).stage == Stage::Data)
 }
 
 /// Keys for partitioned tables that are known by name only.
@@ -212,7 +219,12 @@ impl Bundle {
 }
 
 /// Runs of segments that go into one COPY each.
-fn parts<'a>(cx: &PlanCx<'_>, index: &'a TableIndex, how: &How<'_>) -> Vec<&'a [Segment]> {
+fn parts<'a>(
+    cx: &PlanCx<'_>,
+    entry: &Entry,
+    index: &'a TableIndex,
+    how: &How<'_>,
+) -> Vec<&'a [Segment]> {
     let all = index.segments.as_slice();
     let n_workers = cx.options.n_workers() as u64;
     let share = index.n_bytes / (n_workers * 4);
@@ -220,7 +232,8 @@ fn parts<'a>(cx: &PlanCx<'_>, index: &'a TableIndex, how: &How<'_>) -> Vec<&'a [
     let is_small = index.n_bytes < 2 * goal;
     // In one go the rows of a fresh table are frozen, and not logged where wal_level is minimal; that is worth more
     // than a second connection unless the table is large.
-    if all.len() <= 1 || is_small && !matches!(how.data, DataOf::LargeObjects) {
+    let is_one = all.len() <= 1 || cx.order.is_whole(entry.id);
+    if is_one || is_small && !matches!(how.data, DataOf::LargeObjects) {
         return vec![all];
     }
     let mut parts = Vec::new();
@@ -266,6 +279,7 @@ fn load(
         entry: entry.id,
         object: object_of(entry),
         before: statements.before,
+        without_triggers: statements.without_triggers,
         empty_first: statements.empty_first,
         copy: statements.copy,
         then: statements.then,
@@ -282,6 +296,7 @@ struct Statements {
     empty_first: Option<String>,
     copy: String,
     then: Option<String>,
+    without_triggers: Option<String>,
 }
 
 fn table(target: &Sql, index: &TableIndex, how: &How<'_>, encoding: &str) -> Statements {
@@ -308,6 +323,7 @@ fn table(target: &Sql, index: &TableIndex, how: &How<'_>, encoding: &str) -> Sta
             .is_fresh
             .then(|| sql!["TRUNCATE TABLE ONLY ", target].text()),
         copy: copy.text(),
+        without_triggers: how.without_triggers.then(|| target.text()),
         ..Statements::default()
     }
 }

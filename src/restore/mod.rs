@@ -5,12 +5,15 @@
 //! server), all findings in one report. Then definitions run in order on one connection (`definitions`), and rows,
 //! indexes, keys and the rest run as tasks of a plan (`plan`, `load`) on several (`executor`, `worker`, `copy_in`).
 //! What fails does not stop the rest; the [`RestoreReport`] names it, and what could not be tried because of it.
-//! Nothing that was in the target is ever dropped or overwritten.
+//! Nothing that was in the target is dropped or overwritten, unless `clean` is asked for.
 
+mod adapt;
 mod check;
+mod clean;
 mod copy_in;
 mod create;
 mod definitions;
+mod examine;
 mod executor;
 mod leftover;
 mod load;
@@ -20,32 +23,43 @@ mod plan;
 mod plan_tests;
 mod preflight;
 mod prove;
+mod rename;
 mod report;
+mod row_order;
 mod select;
+mod shared;
 mod target;
+mod triggers;
 mod wanted;
+mod work;
 mod worker;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 pub use options::{Check, RestoreOptions};
-pub use report::{Checked, Difference, Failure, Loss, Phase, RestoreReport, Skip};
+pub use report::{
+    Checked, Difference, Dropped, Failure, Loss, Mention, Phase, Renamed, RestoreReport, Skip,
+};
 
+use self::adapt::Route;
+use self::check::CheckCx;
+use self::examine::Examined;
 use self::plan::PlanCx;
 use self::prove::Indexes;
+use self::rename::Renaming;
 use self::report::Ledger;
+use self::row_order::RowOrder;
 use self::select::Selection;
+use self::shared::{CancelOnDrop, Shared};
 use self::target::TargetFacts;
 use self::wanted::Wanted;
-use self::worker::{CancelOnDrop, Shared, Worker};
+use self::worker::Worker;
 use crate::archive::Archive;
-use crate::error::{Error, Result};
-use crate::pg::pooler::require_own_backend;
-use crate::pg::{ConnSettings, Session, connect};
+use crate::error::Result;
+use crate::pg::{ConnSettings, Session};
 use crate::progress::{Event, Progress};
-use crate::sql::Ident;
-use crate::toc::{DataOf, EntryId};
+use crate::toc::{DataOf, EntryId, Stage};
 
 /// Restores `archive` into the database that `target` names.
 ///
@@ -53,9 +67,10 @@ use crate::toc::{DataOf, EntryId};
 /// the server; committed work stays.
 ///
 /// # Errors
-/// Before the first change: [`Error::Usage`] for options and patterns, [`Error::Refused`] with all findings,
-/// [`Error::Corrupt`] if the archive's damage is the only one, [`Error::Connect`]. After it: only if the connections are
-/// lost for good, or a table cannot be read back.
+/// Before the first change: [`Error::Usage`](crate::Error::Usage) for options and patterns,
+/// [`Error::Refused`](crate::Error::Refused) with all findings, [`Error::Corrupt`](crate::Error::Corrupt) if the archive's
+/// damage is the only one, [`Error::Connect`](crate::Error::Connect). After it: only if the connections are lost for good,
+/// or a table cannot be read back.
 pub async fn restore(
     archive: &Archive,
     target: &ConnSettings,
@@ -63,8 +78,8 @@ pub async fn restore(
     progress: Arc<dyn Progress>,
 ) -> Result<RestoreReport> {
     let mut clock = Clock::new();
-    let name = archive.name().as_str();
-    let selection = Selection::new(name, archive.entries().await?, options)?;
+    options.check()?;
+    let mut selection = select(archive, options).await?;
     let (indexes, mut damages) = prove::read_indexes(archive, &selection).await?;
     if damages.is_empty() {
         let hash = options.verify_chunks;
@@ -72,23 +87,26 @@ pub async fn restore(
     }
     clock.lap("verify");
 
-    let examined = examine(archive, target, options, &selection, &indexes).await?;
-    let warnings = refuse(archive, target, damages, &examined)?;
+    let examined = examine::examine(archive, target, options, &selection, &indexes).await?;
+    let mut warnings = examined.refuse(archive, target, damages).await?;
+    let source = &archive.manifest().source;
+    if let Some(reason) = preflight::moves_rows(source, &examined.facts) {
+        let roots = selection.route_partitions(Route::ByCollation);
+        warnings.extend(routed(roots.len(), &reason));
+    }
     if options.create {
-        let source = &archive.manifest().source;
         create::create(&examined.session, target.dbname(), source).await?;
     }
-    let Examined { facts, session, .. } = examined;
-    session.close().await;
+    let Examined {
+        session,
+        facts,
+        order,
+        dropped,
+        ..
+    } = examined;
+    let first = settle(session, options).await?;
     clock.lap("preflight");
 
-    let run = Run {
-        archive,
-        options,
-        selection: &selection,
-        indexes: &indexes,
-        facts: &facts,
-    };
     let chunks = archive.repository().chunks(1);
     let shared = Arc::new(Shared::new(target, options, chunks, progress));
     let guard = CancelOnDrop::new(&shared);
@@ -97,11 +115,56 @@ pub async fn restore(
         shared.progress.event(Event::Warning(warning.clone()));
         ledger.warnings.push(warning);
     }
-    let mut report = run.all(&shared, ledger, &mut clock).await?;
+    let run = Run {
+        archive,
+        options,
+        selection: &selection,
+        indexes: &indexes,
+        facts: &facts,
+        order: &order,
+        shared: &shared,
+    };
+    let mut report = run.all(first, ledger, &mut clock).await?;
     guard.finish();
     target.dbname().clone_into(&mut report.database);
+    report.dropped = dropped.filter(|_| !report.rolled_back);
     report.phases = clock.phases;
     Ok(report)
+}
+
+/// Keeps what `--clean` dropped. Where all is one transaction, that goes on, on this session.
+async fn settle(session: Session, options: &RestoreOptions) -> Result<Option<Session>> {
+    if options.clean && options.single_transaction {
+        return Ok(Some(session));
+    }
+    if options.clean {
+        // COMMIT of a transaction that has failed is no error; a query in it is.
+        let commit = "SELECT 1;\nCOMMIT";
+        session.batch("the target", "COMMIT", commit).await?;
+    }
+    session.close().await;
+    Ok(None)
+}
+
+/// The archive's entries as the options want them.
+async fn select(archive: &Archive, options: &RestoreOptions) -> Result<Selection> {
+    let mut entries = archive.entries().await?;
+    adapt::map_roles(&mut entries, &options.map_roles)?;
+    let mut selection = Selection::new(archive.name().as_str(), entries, options)?;
+    rename::check(&selection, options)?;
+    if options.load_via_partition_root {
+        selection.route_partitions(Route::All);
+    }
+    Ok(selection)
+}
+
+fn routed(n_roots: usize, reason: &str) -> Option<String> {
+    (n_roots > 0).then(|| {
+        format!(
+            "the target has {reason}, which may put rows into other partitions: those of {n_roots} partitioned {} are loaded through the root",
+            if n_roots == 1 { "table" } else { "tables" }
+        )
+    })
 }
 
 /// Measures the parts of a restore.
@@ -125,105 +188,6 @@ impl Clock {
     }
 }
 
-/// What was found out about the target.
-struct Examined {
-    session: Session,
-    facts: TargetFacts,
-    findings: Vec<String>,
-    warnings: Vec<String>,
-}
-
-/// Looks at the target without changing it.
-async fn examine(
-    archive: &Archive,
-    target: &ConnSettings,
-    options: &RestoreOptions,
-    selection: &Selection,
-    indexes: &Indexes,
-) -> Result<Examined> {
-    let mut findings = Vec::new();
-    let session = if options.create {
-        let (session, exists) = create::look(target).await?;
-        if exists {
-            findings.push(format!(
-                "database {} exists already; restore into it without --create, or choose another name",
-                Ident::new(target.dbname()).quoted()
-            ));
-        }
-        session
-    } else {
-        connect(target, "restore").await?
-    };
-    require_own_backend(&session, target).await?;
-    if let Some(role) = &options.role {
-        let set = format!("SET ROLE {}", Ident::new(role).quoted());
-        if let Err(error) = session.batch("the session", "SET ROLE", &set).await {
-            findings.push(format!(
-                "role {} cannot be taken on: {}; choose another with --role",
-                Ident::new(role).quoted(),
-                report::chain(&error)
-            ));
-        }
-    }
-    let wanted = Wanted::new(selection, options, session.version());
-    let mut facts = target::read(&session, &wanted, options.create).await?;
-    let encoding = &archive.manifest().source.encoding;
-    if options.create {
-        facts.encoding.clone_from(encoding);
-    }
-    let verdict = preflight::judge(&wanted, &facts, encoding, options);
-    findings.extend(verdict.findings);
-    let to_fill = indexes
-        .values()
-        .filter_map(|index| match &selection.entry(index.entry).data {
-            Some(crate::toc::DataOf::Table { target, .. }) => Some((target.text(), index)),
-            _ => None,
-        });
-    let to_fill: Vec<_> = to_fill.collect();
-    findings.extend(preflight::missing_columns(&wanted, &facts, &to_fill));
-    Ok(Examined {
-        session,
-        facts,
-        findings,
-        warnings: verdict.warnings,
-    })
-}
-
-/// Ends the restore here if anything stands against it; gives the warnings if not.
-fn refuse(
-    archive: &Archive,
-    target: &ConnSettings,
-    damages: Vec<String>,
-    examined: &Examined,
-) -> Result<Vec<String>> {
-    let damages = prove::listed(damages);
-    if !damages.is_empty() && examined.findings.is_empty() {
-        return Err(Error::corrupt(
-            format_args!("archive {}", archive.name()),
-            "its rows; nothing was changed",
-            damages.join("; "),
-        ));
-    }
-    let mut findings: Vec<String> = damages
-        .into_iter()
-        .map(|damage| format!("the archive is damaged: {damage}"))
-        .collect();
-    findings.extend(examined.findings.iter().cloned());
-    if findings.is_empty() {
-        let mut warnings = preflight::repository_warnings(archive);
-        warnings.extend(examined.warnings.iter().cloned());
-        return Ok(warnings);
-    }
-    Err(Error::Refused {
-        what: format!(
-            "restore of archive {} into database {}",
-            archive.name(),
-            Ident::new(target.dbname()).quoted()
-        ),
-        findings,
-    })
-}
-
 /// A restore that was found possible.
 struct Run<'a> {
     archive: &'a Archive,
@@ -231,90 +195,184 @@ struct Run<'a> {
     selection: &'a Selection,
     indexes: &'a Indexes,
     facts: &'a TargetFacts,
+    order: &'a RowOrder,
+    shared: &'a Arc<Shared>,
+}
+
+/// What became of the work beside the ledger.
+#[derive(Default)]
+struct Outcome {
+    checked: Option<Checked>,
+    renamed: Vec<Renamed>,
+    mentions: Vec<Mention>,
+    rolled_back: bool,
 }
 
 impl Run<'_> {
     async fn all(
         &self,
-        shared: &Arc<Shared>,
+        first: Option<Session>,
         mut ledger: Ledger,
         clock: &mut Clock,
     ) -> Result<RestoreReport> {
-        let encoding = self.archive.manifest().source.encoding.as_str();
         let cx = PlanCx {
             selection: self.selection,
             options: self.options,
             version: self.facts.version,
-            encoding,
-            one_by_one: self.facts.has_foreign_keys,
+            encoding: self.archive.manifest().source.encoding.as_str(),
+            order: self.order,
         };
-        let mut workers = vec![Worker::open(shared).await?];
-        let definitions = plan::definitions(&cx);
+        let mut first = match first {
+            Some(session) => Worker::adopt(self.shared, session).await?,
+            None => Worker::open(self.shared).await?,
+        };
+        let wanted = Wanted::new(self.selection, self.options, self.facts.version);
+        let to_make = rename::to_make(&wanted, self.facts, self.options);
+        let pairs = &self.options.map_schemas;
+        let renaming = Renaming::prepare(&mut first, self.shared, pairs, &to_make).await?;
+        let first = self.work(&cx, first, &mut ledger, clock).await?;
+        let outcome = self.end(first, &renaming, &mut ledger, clock).await?;
+        Ok(self.report(ledger, &cx, outcome))
+    }
+
+    /// True if something failed and nothing more is to be tried.
+    fn has_stopped(&self, ledger: &Ledger) -> bool {
+        self.shared.stops_at_first && ledger.has_failures()
+    }
+
+    /// Definitions, then rows and the rest on several connections. The first one comes back.
+    async fn work(
+        &self,
+        cx: &PlanCx<'_>,
+        first: Worker,
+        ledger: &mut Ledger,
+        clock: &mut Clock,
+    ) -> Result<Worker> {
+        let shared = self.shared;
+        let mut workers = vec![first];
+        let definitions = plan::definitions(cx);
         phase(shared, "definitions", 0, definitions.len());
         definitions::run(
             &mut workers[0],
             shared,
             self.selection,
             &definitions,
-            &mut ledger,
+            ledger,
         )
         .await?;
         clock.lap("definitions");
 
-        let tasks = plan::tasks(&cx, self.indexes, &mut ledger);
-        let n_bytes = self.indexes.values().map(|index| index.n_bytes).sum();
-        phase(shared, "rows and indexes", n_bytes, tasks.len());
-        while workers.len() < self.options.n_workers().min(tasks.len()) {
-            workers.push(Worker::open(shared).await?);
+        if self.has_stopped(ledger) {
+            let later = |entry: &&crate::toc::Entry| entry.stage != Stage::PreData;
+            for entry in self.selection.iter().filter(later) {
+                ledger.leave(entry);
+            }
+        } else {
+            let tasks = plan::tasks(cx, self.indexes, ledger);
+            let n_bytes = self.indexes.values().map(|index| index.n_bytes).sum();
+            phase(shared, "rows and indexes", n_bytes, tasks.len());
+            while workers.len() < self.options.n_workers().min(tasks.len()) {
+                workers.push(Worker::open(shared).await?);
+            }
+            workers = executor::run(shared, self.selection, tasks, workers, ledger).await?;
+            clock.lap("rows and indexes");
         }
-        let mut workers =
-            executor::run(shared, self.selection, tasks, workers, &mut ledger).await?;
-        clock.lap("rows and indexes");
 
-        if self.options.analyze && !self.options.schema_only {
-            leftover::analyze(&mut workers, shared, self.selection, &mut ledger).await?;
+        let analyzes = self.options.analyze && !self.options.schema_only;
+        if analyzes && !self.has_stopped(ledger) {
+            leftover::analyze(&mut workers, shared, self.selection, ledger).await?;
             clock.lap("statistics");
         }
+        let first = workers.pop().expect("there is a worker from the beginning");
         futures::future::join_all(workers.into_iter().map(Worker::close)).await;
-
-        let mut checked = None;
-        if self.options.check == Check::Content {
-            phase(shared, "check", n_bytes, self.indexes.len());
-            let n_workers = self.options.n_workers();
-            let found = check::compare(
-                shared,
-                self.selection,
-                self.indexes,
-                encoding,
-                &ledger,
-                n_workers,
-            );
-            checked = Some(found.await?);
-            clock.lap("check");
-        }
-        Ok(self.report(ledger, &cx, checked))
+        Ok(first)
     }
 
-    fn report(&self, ledger: Ledger, cx: &PlanCx<'_>, checked: Option<Checked>) -> RestoreReport {
+    /// Compares, renames, and ends the one transaction where there is one.
+    async fn end(
+        &self,
+        mut first: Worker,
+        renaming: &Renaming<'_>,
+        ledger: &mut Ledger,
+        clock: &mut Clock,
+    ) -> Result<Outcome> {
+        let mut outcome = Outcome::default();
+        let in_one = self.options.single_transaction;
+        if self.options.check == Check::Content && !self.has_stopped(ledger) {
+            (outcome.checked, first) = self.compare(first, ledger).await?;
+            clock.lap("check");
+        }
+        let differs = outcome
+            .checked
+            .as_ref()
+            .is_some_and(|checked| !checked.different.is_empty());
+        if in_one && (differs || ledger.has_failures()) {
+            first.end(false).await?;
+            outcome.rolled_back = true;
+        } else {
+            outcome.renamed = renaming.finish(&mut first, self.shared, ledger).await?;
+            if in_one {
+                outcome.rolled_back = ledger.has_failures();
+                first.end(!outcome.rolled_back).await?;
+            }
+        }
+        if outcome.rolled_back {
+            outcome.renamed.clear();
+        }
+        outcome.mentions = rename::mentions(&first, &outcome.renamed, ledger).await;
+        first.close().await;
+        Ok(outcome)
+    }
+
+    /// Compares the content, inside the one transaction where there is one.
+    async fn compare(&self, first: Worker, ledger: &Ledger) -> Result<(Option<Checked>, Worker)> {
+        let n_bytes = self.indexes.values().map(|index| index.n_bytes).sum();
+        phase(self.shared, "check", n_bytes, self.indexes.len());
+        let cx = CheckCx {
+            shared: self.shared,
+            selection: self.selection,
+            indexes: self.indexes,
+            encoding: self.archive.manifest().source.encoding.as_str(),
+            ledger,
+        };
+        let n_workers = self.options.n_workers();
+        if !self.options.single_transaction {
+            let (checked, _) = check::compare(&cx, n_workers, None).await?;
+            return Ok((Some(checked), first));
+        }
+        let session = first.into_session();
+        let (checked, session) = check::compare(&cx, n_workers, Some(session)).await?;
+        let session = session.expect("a session that is lent comes back");
+        let worker = Worker::adopt(self.shared, session).await?;
+        Ok((Some(checked), worker))
+    }
+
+    fn report(&self, ledger: Ledger, cx: &PlanCx<'_>, outcome: Outcome) -> RestoreReport {
         let is_table =
             |id: EntryId| matches!(self.selection.entry(id).data, Some(DataOf::Table { .. }));
         let tables = self
             .indexes
             .keys()
             .filter(|id| !ledger.is_bad(**id) && is_table(**id));
+        let kept = u64::from(!outcome.rolled_back);
         RestoreReport {
             archive: self.archive.name().as_str().to_owned(),
             database: String::new(),
-            n_entries: (self.selection.n_chosen() - ledger.n_bad()) as u64,
-            n_tables: tables.count() as u64,
-            n_rows: ledger.n_rows,
-            raw_bytes: ledger.raw_bytes,
+            n_entries: kept * (self.selection.n_chosen() - ledger.n_bad()) as u64,
+            n_tables: kept * tables.count() as u64,
+            n_rows: kept * ledger.n_rows,
+            raw_bytes: kept * ledger.raw_bytes,
             lost: plan::losses(cx),
+            not_tried: ledger.not_tried,
+            rolled_back: outcome.rolled_back,
+            dropped: None,
+            renamed: outcome.renamed,
+            mentions: outcome.mentions,
             failed: ledger.failed,
             skipped: ledger.skipped,
             warnings: ledger.warnings,
             phases: Vec::new(),
-            checked,
+            checked: outcome.checked,
         }
     }
 }

@@ -1,5 +1,12 @@
 //! What a user may ask of a restore. Plain data; what it means for entries is decided in `select` and `plan`.
 
+use std::collections::BTreeSet;
+
+use crate::error::{Error, Result};
+
+/// The longest name that a server takes (`NAMEDATALEN - 1`).
+const NAME_BYTES_MAX: usize = 63;
+
 /// How thoroughly the restored rows are compared with the archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Check {
@@ -43,6 +50,20 @@ pub struct RestoreOptions {
     pub exclude_table_data: Vec<String>,
     /// Make the database first; refused if it exists (`-C`).
     pub create: bool,
+    /// Drop the chosen objects that are on the target first, in one transaction (`-c`).
+    pub clean: bool,
+    /// Do everything in one transaction on one connection; nothing stays after a failure (`-1`).
+    pub single_transaction: bool,
+    /// Stop at the first object that fails (`-e`).
+    pub exit_on_error: bool,
+    /// Switch a table's triggers off while its rows are loaded; only with `data_only`.
+    pub disable_triggers: bool,
+    /// Load partitions' rows through the topmost partitioned table, which finds their place anew.
+    pub load_via_partition_root: bool,
+    /// Roles by another name: the archive's, the target's.
+    pub map_roles: Vec<(String, String)>,
+    /// Schemas by another name: the archive's, the target's.
+    pub map_schemas: Vec<(String, String)>,
     /// The role to become after connecting.
     pub role: Option<String>,
     /// Collect planner statistics.
@@ -73,6 +94,13 @@ impl Default for RestoreOptions {
             exclude_tables: Vec::new(),
             exclude_table_data: Vec::new(),
             create: false,
+            clean: false,
+            single_transaction: false,
+            exit_on_error: false,
+            disable_triggers: false,
+            load_via_partition_root: false,
+            map_roles: Vec::new(),
+            map_schemas: Vec::new(),
             role: None,
             analyze: true,
             check: Check::Counts,
@@ -86,6 +114,71 @@ impl Default for RestoreOptions {
 impl RestoreOptions {
     /// Connections that work at once.
     pub(super) fn n_workers(&self) -> usize {
-        self.jobs.max(1)
+        if self.single_transaction {
+            1
+        } else {
+            self.jobs.max(1)
+        }
     }
+
+    /// True if the first failure ends the work.
+    pub(super) fn stops_at_first(&self) -> bool {
+        self.exit_on_error || self.single_transaction
+    }
+
+    /// Finds what cannot be asked for together.
+    ///
+    /// Errors: [`Error::Usage`].
+    pub(super) fn check(&self) -> Result<()> {
+        let conflicts = [
+            (
+                self.schema_only && self.data_only,
+                "only definitions and only rows exclude each other",
+            ),
+            (
+                self.single_transaction && self.create,
+                "a database cannot be made inside a transaction: leave out --create or --single-transaction",
+            ),
+            (
+                self.clean && self.create,
+                "a database that --create makes has nothing to drop: leave out --clean, or drop the database yourself first",
+            ),
+            (
+                self.clean && self.data_only,
+                "--clean drops tables, which --data-only does not make again: leave one of them out",
+            ),
+            (
+                self.disable_triggers && !self.data_only,
+                "--disable-triggers is for --data-only: otherwise triggers are made after the rows",
+            ),
+        ];
+        let found = conflicts.into_iter().find(|(is_asked, _)| *is_asked);
+        match found {
+            Some((_, problem)) => Err(Error::Usage(problem.to_owned())),
+            None => check_schema_names(&self.map_schemas),
+        }
+    }
+}
+
+/// New names of schemas must be such that a server takes them.
+fn check_schema_names(pairs: &[(String, String)]) -> Result<()> {
+    let mut new = BTreeSet::new();
+    let mut old = BTreeSet::new();
+    for (from, to) in pairs {
+        let problem = if !old.insert(from) {
+            format!("schema {from:?} cannot get two new names")
+        } else if !new.insert(to) {
+            format!("two schemas cannot both become {to:?}")
+        } else if from == to {
+            format!("schema {from:?} has that name already")
+        } else if to.is_empty() || to.len() > NAME_BYTES_MAX || to.starts_with("pg_") {
+            format!(
+                "{to:?} cannot be the name of a schema: 1 to {NAME_BYTES_MAX} bytes, not beginning with pg_"
+            )
+        } else {
+            continue;
+        };
+        return Err(Error::Usage(problem));
+    }
+    Ok(())
 }

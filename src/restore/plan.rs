@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::load::{self, Load};
+use super::load;
 use super::options::RestoreOptions;
 use super::prove::Indexes;
 use super::report::{Ledger, Loss, object_of};
+use super::row_order::RowOrder;
 use super::select::Selection;
 use super::wanted::form_for;
+use super::work::{Definition, PlannedTask, Unit, Work};
 use crate::graph::scheduler::{RelationKey, Task, TaskId};
 use crate::pg::ServerVersion;
 use crate::sql::{Ident, Sql, sql};
@@ -19,56 +21,6 @@ const STATEMENT_COST: u64 = 64 << 10;
 /// Entries whose grants run in one transaction.
 const GRANTS_AT_ONCE: usize = 100;
 
-/// Statements of one entry that run in one transaction.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Unit {
-    pub(super) entry: EntryId,
-    /// `default_tablespace` and `default_table_access_method` while the statements run; `None` leaves them.
-    pub(super) tablespace: Option<String>,
-    pub(super) access_method: Option<String>,
-    pub(super) statements: Vec<String>,
-    /// True if the statements cannot run inside a transaction block.
-    pub(super) outside: bool,
-}
-
-/// An entry before the rows.
-#[derive(Debug)]
-pub(super) struct Definition {
-    pub(super) entry: EntryId,
-    pub(super) needs: BTreeSet<EntryId>,
-    pub(super) units: Vec<Unit>,
-}
-
-/// What a task does.
-#[derive(Debug)]
-pub(super) enum Work {
-    /// Runs statements, together if possible, one entry at a time if not.
-    Statements(Vec<Unit>),
-    /// Loads rows, several small tables in one transaction if possible.
-    Load(Vec<Load>),
-    /// Stands for one load of a task with several, so that others can need just that.
-    Verdict {
-        /// The task.
-        of: TaskId,
-        /// Which of its loads.
-        index: usize,
-    },
-    /// Collects statistics; a failure is only a warning.
-    Analyze {
-        /// The table, as SQL.
-        target: String,
-    },
-}
-
-/// A task and what the scheduler must know of it.
-#[derive(Debug)]
-pub(super) struct PlannedTask {
-    pub(super) task: Task,
-    /// The entry that fails with it.
-    pub(super) entry: EntryId,
-    pub(super) work: Work,
-}
-
 /// What decides over the shape of a plan.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PlanCx<'a> {
@@ -78,8 +30,8 @@ pub(super) struct PlanCx<'a> {
     pub(super) version: ServerVersion,
     /// The archive's encoding.
     pub(super) encoding: &'a str,
-    /// True if tables must be loaded one after another, in TOC order, because foreign keys watch them.
-    pub(super) one_by_one: bool,
+    /// In which order rows go into tables that foreign keys watch.
+    pub(super) order: &'a RowOrder,
 }
 
 impl PlanCx<'_> {
@@ -393,6 +345,7 @@ impl<'a> Builder<'a> {
     fn wire(&mut self, entries: &[&Entry]) {
         for entry in entries {
             let mut wanted = self.cx.selection.needs(entry.id);
+            wanted.extend(self.cx.order.before(entry.id));
             if entry.stage > Stage::Data {
                 // After the rows, a table means its rows too.
                 let locks = self.cx.steps(entry).iter().flat_map(|step| &step.locks);

@@ -1,10 +1,12 @@
 //! Judges, before the first change, whether a restore can work: pure. Reading the target is in `target`, proving the archive in `prove`.
 
 use super::options::RestoreOptions;
+use super::rename;
 use super::target::TargetFacts;
 use super::wanted::{Uses, Wanted};
 use crate::archive::Archive;
 use crate::archive::index::TableIndex;
+use crate::archive::manifest::{COLLATION_VERSION, Source};
 use crate::pg::version::UNKNOWN;
 use crate::sql::Ident;
 
@@ -44,7 +46,56 @@ pub(super) fn judge(
     server_objects(wanted, facts, &mut verdict);
     encodings(encoding, facts, &mut verdict);
     emptiness(wanted, facts, &mut verdict);
+    ways(wanted, facts, options, &mut verdict);
+    verdict.findings.extend(rename::findings(options, facts));
     verdict
+}
+
+/// What stands against the way in which the restore is to be done.
+fn ways(wanted: &Wanted, facts: &TargetFacts, options: &RestoreOptions, verdict: &mut Verdict) {
+    if options.single_transaction {
+        verdict.findings.extend(wanted.outside.iter().map(|object| {
+            format!("{object} cannot be made inside a transaction; leave out --single-transaction, or the object")
+        }));
+    }
+    if options.disable_triggers && facts.has_foreign_keys {
+        if facts.is_superuser {
+            verdict.warnings.push(
+                "foreign keys do not look at rows that are loaded with --disable-triggers: whether those rows fit is not checked"
+                    .to_owned(),
+            );
+        } else {
+            verdict.findings.push(
+                "--disable-triggers needs a superuser here, because foreign keys are triggers of the system; connect as one, \
+                 or leave it out: rows are then loaded in the order that the foreign keys ask for"
+                    .to_owned(),
+            );
+        }
+    }
+}
+
+/// Why rows that a collation or an encoding put into their partitions may belong elsewhere on the target, if they may.
+pub(super) fn moves_rows(source: &Source, facts: &TargetFacts) -> Option<String> {
+    if source.encoding != facts.encoding {
+        return Some(format!(
+            "encoding {} instead of {}",
+            facts.encoding, source.encoding
+        ));
+    }
+    ["provider", "collate", "locale", COLLATION_VERSION]
+        .into_iter()
+        .find_map(|key| {
+            let (old, new) = (source.locale.get(key), facts.locale.get(key));
+            let differs = match (old, new) {
+                (Some(old), Some(new)) => old != new,
+                // An unknown version says nothing, an absent locale much.
+                (None, None) => false,
+                _ => key != COLLATION_VERSION,
+            };
+            let shown = |value: Option<&String>| value.map_or("none", String::as_str).to_owned();
+            let name = key.replace('_', " ");
+            differs.then(|| format!("{name} {} instead of {}", shown(new), shown(old)))
+        })
 }
 
 fn plural(n: usize, one: &str) -> String {

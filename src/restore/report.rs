@@ -74,6 +74,35 @@ pub struct Checked {
     pub not_compared: Vec<Skip>,
 }
 
+/// What `--clean` dropped before the restore.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Dropped {
+    /// How many objects.
+    pub n_objects: u64,
+    /// The first of them.
+    pub first: Vec<String>,
+}
+
+/// A schema that got another name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Renamed {
+    /// The archive's name.
+    pub from: String,
+    /// The target's.
+    pub to: String,
+}
+
+/// A text that names a renamed schema and that no server mends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Mention {
+    /// Kind and name of the object that has the text.
+    pub object: String,
+    /// Which text: its body, its setting.
+    pub place: String,
+    /// The old name.
+    pub schema: String,
+}
+
 /// How long a part of the restore took.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Phase {
@@ -102,6 +131,17 @@ pub struct RestoreReport {
     pub failed: Vec<Failure>,
     /// What was not tried because something that it needs failed.
     pub skipped: Vec<Skip>,
+    /// Entries that were not tried because the restore stopped at the first failure.
+    pub not_tried: u64,
+    /// True if all was one transaction, which was rolled back: nothing is there.
+    pub rolled_back: bool,
+    /// What was dropped first, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<Dropped>,
+    /// Schemas that got another name.
+    pub renamed: Vec<Renamed>,
+    /// Texts that still name a schema by its old name.
+    pub mentions: Vec<Mention>,
     /// What the target's version cannot have.
     pub lost: Vec<Loss>,
     /// What the user should know although the work went on.
@@ -117,7 +157,7 @@ impl RestoreReport {
     /// True if nothing failed, was skipped, or differs.
     pub fn is_complete(&self) -> bool {
         let same = self.checked.as_ref().is_none_or(|c| c.different.is_empty());
-        self.failed.is_empty() && self.skipped.is_empty() && same
+        self.failed.is_empty() && self.skipped.is_empty() && self.not_tried == 0 && same
     }
 }
 
@@ -198,6 +238,8 @@ pub(super) struct Ledger {
     bad: BTreeMap<EntryId, String>,
     pub(super) failed: Vec<Failure>,
     pub(super) skipped: Vec<Skip>,
+    /// Entries that were not tried because the restore stopped.
+    pub(super) not_tried: u64,
     pub(super) warnings: Vec<String>,
     pub(super) n_rows: u64,
     pub(super) raw_bytes: u64,
@@ -214,11 +256,28 @@ impl Ledger {
         self.bad.len()
     }
 
+    /// True if anything failed.
+    pub(super) fn has_failures(&self) -> bool {
+        !self.failed.is_empty()
+    }
+
     /// Notes a failure; the first of an entry with several tasks counts.
     pub(super) fn fail(&mut self, entry: &Entry, trouble: &Trouble) {
         let object = object_of(entry);
         if self.bad.insert(entry.id, object.clone()).is_none() {
             self.failed.push(Failure::new(object, trouble));
+        }
+    }
+
+    /// Notes the failure of work that belongs to no entry.
+    pub(super) fn fail_object(&mut self, object: &str, trouble: &Trouble) {
+        self.failed.push(Failure::new(object.to_owned(), trouble));
+    }
+
+    /// Notes that `entry` was not tried because the restore stopped at the first failure. They are counted, not listed.
+    pub(super) fn leave(&mut self, entry: &Entry) {
+        if self.bad.insert(entry.id, object_of(entry)).is_none() {
+            self.not_tried += 1;
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::adapt::{self, Route};
 use super::options::RestoreOptions;
 use crate::error::{Error, Result};
 use crate::sql::{Pattern, PatternScope};
@@ -44,11 +45,6 @@ impl Selection {
         options: &RestoreOptions,
     ) -> Result<Selection> {
         check_toc(archive, &entries)?;
-        if options.schema_only && options.data_only {
-            return Err(Error::Usage(
-                "only definitions and only rows exclude each other".to_owned(),
-            ));
-        }
         let filters = Filters::new(options)?;
         let by_name = filters.choose(&entries);
         filters.check_all_matched()?;
@@ -57,7 +53,7 @@ impl Selection {
             .zip(by_name)
             .map(|(entry, named)| named && in_sections(entry, options))
             .collect();
-        let is_whole = filters.are_empty() && !options.data_only;
+        let is_whole = filters.are_empty() && !options.data_only && !options.clean;
         Ok(Selection {
             entries,
             chosen,
@@ -71,6 +67,11 @@ impl Selection {
             .iter()
             .zip(&self.chosen)
             .filter_map(|(entry, chosen)| chosen.then_some(entry))
+    }
+
+    /// Sends the rows of partitions through their root; see `adapt`.
+    pub(super) fn route_partitions(&mut self, route: Route) -> BTreeSet<String> {
+        adapt::route_partitions(&mut self.entries, &self.chosen, route)
     }
 
     /// One entry, wanted or not.
@@ -274,7 +275,7 @@ impl Filters {
 }
 
 /// The schema that the entry is, or is in.
-fn schema_of(entry: &Entry) -> Option<&str> {
+pub(super) fn schema_of(entry: &Entry) -> Option<&str> {
     match &entry.name.schema {
         Some(schema) => Some(schema),
         None => (entry.label == "schema").then_some(entry.name.name.as_str()),

@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::types::Type;
 
 use super::wanted::{Name, Wanted};
+use crate::archive::manifest::COLLATION_VERSION;
 use crate::error::Result;
+use crate::pg::version::{V15, V17};
 use crate::pg::{ServerVersion, Session};
 
 /// What is true of the target before the first change.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct TargetFacts {
     pub(super) version: ServerVersion,
     /// The database's encoding.
@@ -31,8 +34,14 @@ pub(super) struct TargetFacts {
     pub(super) taken: BTreeSet<Name>,
     /// Tables whose rows are wanted: whether they exist, and whether they have rows.
     pub(super) tables: BTreeMap<String, TableFacts>,
-    /// True if one of those tables has or is target of a foreign key.
+    /// Foreign keys between those tables: the referencing one, the referenced one.
+    pub(super) foreign_keys: Vec<(String, String)>,
+    /// True if one of those tables has a foreign key.
     pub(super) has_foreign_keys: bool,
+    /// True if anything is in the schema `public`.
+    pub(super) is_public_used: bool,
+    /// The database's locale as a manifest has it.
+    pub(super) locale: BTreeMap<String, String>,
 }
 
 impl TargetFacts {
@@ -52,7 +61,10 @@ impl TargetFacts {
             objects: Vec::new(),
             taken: BTreeSet::new(),
             tables: BTreeMap::new(),
+            foreign_keys: Vec::new(),
             has_foreign_keys: false,
+            is_public_used: false,
+            locale: BTreeMap::new(),
         }
     }
 }
@@ -112,10 +124,21 @@ WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid AND
 const COLUMNS: &str = "
 SELECT w.name, pg_catalog.array_agg(a.attname::pg_catalog.text) FILTER (WHERE a.attname IS NOT NULL),
        pg_catalog.bool_or(EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.contype = 'f'
-                                  AND pg_catalog.to_regclass(w.name) IN (k.conrelid, k.confrelid)))
+                                  AND pg_catalog.to_regclass(w.name) = k.conrelid))
 FROM pg_catalog.unnest($1) AS w(name)
 LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = pg_catalog.to_regclass(w.name) AND a.attnum > 0 AND NOT a.attisdropped
 WHERE pg_catalog.to_regclass(w.name) IS NOT NULL GROUP BY w.name";
+
+/// Foreign keys between the tables of `$1`, given as SQL names. A partitioned table stands for its leaves, which have the rows.
+const FOREIGN_KEYS: &str = "
+WITH wanted AS MATERIALIZED (SELECT w.name, pg_catalog.to_regclass(w.name)::pg_catalog.oid AS oid FROM pg_catalog.unnest($1) AS w(name)),
+keys AS MATERIALIZED (SELECT DISTINCT conrelid, confrelid FROM pg_catalog.pg_constraint WHERE contype = 'f'),
+tables AS MATERIALIZED (SELECT conrelid AS oid FROM keys UNION SELECT confrelid FROM keys),
+leaves AS MATERIALIZED (SELECT t.oid, t.oid AS leaf FROM tables t
+  UNION SELECT t.oid, p.relid FROM tables t, pg_catalog.pg_partition_tree(t.oid) p WHERE p.isleaf)
+SELECT DISTINCT f.name, r.name FROM keys k
+  JOIN leaves fl ON fl.oid = k.conrelid JOIN wanted f ON f.oid = fl.leaf
+  JOIN leaves rl ON rl.oid = k.confrelid JOIN wanted r ON r.oid = rl.leaf";
 
 /// Reads what `wanted` asks for. For a database that is still to be made the session is to another one of the server,
 /// and `of_server` says that nothing in the database itself counts.
@@ -136,6 +159,7 @@ pub(super) async fn read(
         "SELECT nspname::pg_catalog.text FROM pg_catalog.pg_namespace",
     )
     .await?;
+    read_database(session, &mut facts).await?;
     if wanted.is_whole {
         for row in session
             .query("looking for objects", USER_OBJECTS, &[])
@@ -192,6 +216,44 @@ async fn read_server(session: &Session, wanted: &Wanted, facts: &mut TargetFacts
     Ok(())
 }
 
+/// The locale, and whether something is in `public`.
+async fn read_database(session: &Session, facts: &mut TargetFacts) -> Result<()> {
+    let version = session.version();
+    let since = |oldest, text: &'static str, older: &'static str| {
+        if version >= oldest { text } else { older }
+    };
+    let provider = since(V15, "d.datlocprovider::pg_catalog.text", "'c'");
+    let icu = since(
+        V15,
+        "d.daticulocale::pg_catalog.text",
+        "NULL::pg_catalog.text",
+    );
+    let locale = since(V17, "d.datlocale::pg_catalog.text", icu);
+    let actual = since(
+        V15,
+        "pg_catalog.pg_database_collation_actual_version(d.oid)",
+        "NULL::pg_catalog.text",
+    );
+    let sql = format!(
+        "SELECT d.datcollate::pg_catalog.text, d.datctype::pg_catalog.text, {provider}::pg_catalog.text, {locale}, {actual}, \
+         EXISTS (SELECT FROM pg_catalog.pg_depend x WHERE x.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass \
+                 AND x.refobjid = pg_catalog.to_regnamespace('public')) \
+         FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()"
+    );
+    let rows = session.query("looking at the database", &sql, &[]).await?;
+    let keys = ["collate", "ctype", "provider", "locale", COLLATION_VERSION];
+    for row in &rows {
+        for (at, key) in keys.into_iter().enumerate() {
+            let value: Option<String> = row.get(at);
+            facts
+                .locale
+                .extend(value.map(|value| (key.to_owned(), value)));
+        }
+        facts.is_public_used = row.get(keys.len());
+    }
+    Ok(())
+}
+
 async fn names(session: &Session, sql: &str) -> Result<BTreeSet<String>> {
     let rows = session.query("looking at the target", sql, &[]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
@@ -230,6 +292,10 @@ async fn read_tables(session: &Session, wanted: &Wanted, facts: &mut TargetFacts
         facts.tables.insert(row.get(0), table);
         facts.has_foreign_keys |= row.get::<_, bool>(2);
     }
+    let keys = session
+        .query(what, FOREIGN_KEYS, &[(&targets, Type::TEXT_ARRAY)])
+        .await?;
+    facts.foreign_keys = keys.iter().map(|row| (row.get(0), row.get(1))).collect();
     // One round trip for a hundred tables. The names are the archive's own, quoted.
     let existing: Vec<String> = facts.tables.keys().cloned().collect();
     for some in existing.chunks(100) {

@@ -60,7 +60,9 @@ pub(super) struct Wanted {
     pub(super) unserved: Vec<String>,
     /// Grants made by others than the owner, which only a superuser can repeat.
     pub(super) foreign_grants: Uses,
-    /// Definitions that say `SET SESSION AUTHORIZATION`.
+    /// Objects with a step that cannot run inside a transaction.
+    pub(super) outside: Vec<String>,
+    /// How many large objects' pages there are to be loaded.
     pub(super) n_large_objects: usize,
 }
 
@@ -81,6 +83,10 @@ impl Wanted {
             wanted.place(entry, options);
             wanted.names(entry, selection, options);
         }
+        // What gets another name is made if it is not there.
+        for (old, _) in &options.map_schemas {
+            wanted.schemas_there.remove(old);
+        }
         wanted
     }
 
@@ -90,6 +96,9 @@ impl Wanted {
                 let statements = form.steps.iter().flat_map(|step| &step.sql);
                 for role in statements.flat_map(Sql::roles) {
                     self.role(role).defines.add(entry);
+                }
+                if form.steps.iter().any(|step| step.outside_transaction) {
+                    self.outside.push(object_of(entry));
                 }
             }
             None if entry.forms.is_empty() => {}
@@ -156,7 +165,9 @@ impl Wanted {
         if options.data_only || entry.forms.is_empty() || entry.stage != Stage::PreData {
             return;
         }
-        if entry.label == "schema" {
+        // Of `public` only owner, comment and privileges are restored.
+        let mut steps = entry.forms.iter().flat_map(|form| &form.steps);
+        if entry.label == "schema" && steps.any(|step| !step.sql.is_empty()) {
             self.schemas_new.insert(entry.name.name.clone());
         }
         let Some(schema) = &entry.name.schema else {

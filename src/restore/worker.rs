@@ -1,112 +1,27 @@
 //! One connection that does a restore's work: its settings, its transactions, what to do when it breaks.
 //! Which work it gets is decided in `executor`.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::copy_in::ChunkCache;
-use super::options::RestoreOptions;
-use super::plan::Unit;
 use super::report::Trouble;
-use crate::archive::ChunkStore;
+use super::shared::Shared;
+use super::work::Unit;
 use crate::error::{Error, Result};
 use crate::pg::pin::{RestorePins, pin_restore_session};
-use crate::pg::{Canceller, ConnSettings, Session, connect};
-use crate::progress::Progress;
-use crate::sql::{Ident, Literal, sql};
+use crate::pg::{Session, connect};
+use crate::sql::{Literal, sql};
 
 /// How often work is repeated that another session's work disturbed.
 const TRIES: u32 = 4;
 /// The pause before the second try; doubled for each further one.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What all workers of a restore share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) settings: ConnSettings,
-    pub(super) role: Option<Ident>,
-    pub(super) chunks: ChunkStore,
-    pub(super) cache: ChunkCache,
-    pub(super) progress: Arc<dyn Progress>,
-    /// Settings for index builds.
-    pub(super) tuning: Vec<String>,
-    pub(super) cancellers: Mutex<Vec<Canceller>>,
-}
-
-impl Shared {
-    /// What workers need of the options. `settings` name the target.
-    pub(super) fn new(
-        settings: &ConnSettings,
-        options: &RestoreOptions,
-        chunks: ChunkStore,
-        progress: Arc<dyn Progress>,
-    ) -> Shared {
-        let mut tuning = Vec::new();
-        if let Some(mib) = options.index_memory_mib {
-            let n_workers = u32::try_from(options.n_workers()).unwrap_or(u32::MAX);
-            // The server accepts no less than 1 MiB.
-            let share = (mib / n_workers).max(1);
-            tuning.push(format!("SET maintenance_work_mem = '{share}MB'"));
-        }
-        if let Some(n) = options.index_workers {
-            tuning.push(format!("SET max_parallel_maintenance_workers = {n}"));
-        }
-        Shared {
-            settings: settings.clone(),
-            role: options.role.as_ref().map(Ident::new),
-            chunks,
-            cache: ChunkCache::new(options.n_workers()),
-            progress,
-            tuning,
-            cancellers: Mutex::default(),
-        }
-    }
-}
-
-/// Cancels every session's statement when the restore is given up, because a server does not notice on its own.
-#[derive(Debug)]
-pub(super) struct CancelOnDrop {
-    shared: Option<Arc<Shared>>,
-}
-
-impl CancelOnDrop {
-    /// A guard for the sessions of `shared`.
-    pub(super) fn new(shared: &Arc<Shared>) -> CancelOnDrop {
-        CancelOnDrop {
-            shared: Some(Arc::clone(shared)),
-        }
-    }
-
-    /// The work has ended by itself.
-    pub(super) fn finish(mut self) {
-        self.shared = None;
-    }
-}
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        let (Some(shared), Ok(runtime)) =
-            (self.shared.take(), tokio::runtime::Handle::try_current())
-        else {
-            return;
-        };
-        let list = std::mem::take(&mut *lock(&shared.cancellers));
-        runtime.spawn(async move {
-            let all = list.iter().map(Canceller::cancel);
-            // Nobody is left to be told of a failure.
-            futures::future::join_all(all).await;
-        });
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// One connection and the state of its transaction.
 #[derive(Debug)]
 pub(super) struct Worker {
     session: Session,
+    /// True if the work of all tasks is one transaction, and each task a savepoint in it.
+    in_one: bool,
     /// True from the moment COMMIT is sent: if the connection breaks now, nobody knows what became of the transaction.
     committing: bool,
 }
@@ -115,6 +30,14 @@ impl Worker {
     /// Connects and sets the session up.
     pub(super) async fn open(shared: &Shared) -> Result<Worker> {
         let session = connect(&shared.settings, "restore").await?;
+        if shared.one_transaction {
+            session.batch("the restore", "BEGIN", "BEGIN").await?;
+        }
+        Worker::adopt(shared, session).await
+    }
+
+    /// Sets up a session that is connected already; where all is one transaction, that has begun.
+    pub(super) async fn adopt(shared: &Shared, session: Session) -> Result<Worker> {
         let pins = RestorePins {
             // Statements are UTF-8 text; rows say their encoding in each COPY.
             encoding: Some("UTF8"),
@@ -130,11 +53,30 @@ impl Worker {
                 .batch("the session", "setting up index builds", &tuning)
                 .await?;
         }
-        lock(&shared.cancellers).push(session.canceller());
+        shared.note(&session);
         Ok(Worker {
             session,
+            in_one: shared.one_transaction,
             committing: false,
         })
+    }
+
+    /// Ends the one transaction of a restore that is one: what was done is kept, or all of it undone.
+    pub(super) async fn end(&mut self, keep: bool) -> Result<()> {
+        let object = "the restore";
+        self.in_one = false;
+        if keep {
+            // COMMIT of a transaction that has failed is no error; a query in it is.
+            self.session.batch(object, "COMMIT", "SELECT 1").await?;
+            self.commit(object).await
+        } else {
+            self.session.batch(object, "ROLLBACK", "ROLLBACK").await
+        }
+    }
+
+    /// The connection, for work that needs no worker any more.
+    pub(super) fn into_session(self) -> Session {
+        self.session
     }
 
     /// The connection.
@@ -149,7 +91,16 @@ impl Worker {
 
     /// Begins a task's transaction, together with the first of its statements.
     pub(super) async fn begin(&mut self, object: &str, first: &[&str]) -> Result<()> {
-        let mut text = "BEGIN".to_owned();
+        let begin = if self.in_one {
+            // What a task sets for itself would stay until the one transaction's end.
+            concat!(
+                "SAVEPOINT pgark;\nSET LOCAL default_tablespace TO DEFAULT;\n",
+                "SET LOCAL default_table_access_method TO DEFAULT"
+            )
+        } else {
+            "BEGIN"
+        };
+        let mut text = begin.to_owned();
         for statement in first {
             text.push_str(";\n");
             text.push_str(statement);
@@ -159,6 +110,10 @@ impl Worker {
 
     /// Makes a task's work lasting. The one place where a restore commits: what must be kept with the work goes in here.
     pub(super) async fn commit(&mut self, object: &str) -> Result<()> {
+        if self.in_one {
+            let release = "RELEASE SAVEPOINT pgark";
+            return self.session.batch(object, "RELEASE", release).await;
+        }
         self.committing = true;
         let outcome = self.session.batch(object, "COMMIT", "COMMIT").await;
         if !self.session.is_closed() {
@@ -169,8 +124,13 @@ impl Worker {
 
     /// Undoes a failed task's work. A broken connection has done so already.
     pub(super) async fn roll_back(&mut self, object: &str) {
+        let roll_back = if self.in_one {
+            "ROLLBACK TO SAVEPOINT pgark;\nRELEASE SAVEPOINT pgark"
+        } else {
+            "ROLLBACK"
+        };
         // The error that led here is the one to report.
-        let _ = self.session.batch(object, "ROLLBACK", "ROLLBACK").await;
+        let _ = self.session.batch(object, "ROLLBACK", roll_back).await;
     }
 
     /// Runs the statements of all units in one transaction; after an error nothing of them is done.
@@ -277,6 +237,17 @@ impl Worker {
         tries: &mut Tries,
     ) -> Result<(), Trouble> {
         tries.n += 1;
+        if self.session.is_closed() && self.in_one {
+            trouble.error = Error::Failed {
+                object: "the target".to_owned(),
+                problem:
+                    "the connection was lost; nothing was changed, because all was one transaction"
+                        .to_owned(),
+                remedy: "see what ended the server, then restore again".to_owned(),
+                source: Some(trouble.error.into()),
+            };
+            return Err(trouble);
+        }
         if self.session.is_closed() {
             let unknown = self.committing;
             self.mend(shared).await?;

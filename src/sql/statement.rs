@@ -52,6 +52,14 @@ impl Sql {
         })
     }
 
+    /// The same to be changed.
+    pub fn roles_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        self.pieces.iter_mut().filter_map(|piece| match piece {
+            Piece::Role { role } => Some(role),
+            Piece::Text(_) => None,
+        })
+    }
+
     /// The SQL text, each role name given to `map` first.
     pub fn text_with(&self, map: impl Fn(&str) -> String) -> String {
         let mut out = String::new();

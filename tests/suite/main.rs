@@ -25,5 +25,7 @@ mod oracle;
 mod planner_statistics;
 mod recipe;
 mod restore_basic;
+mod restore_names;
+mod restore_ways;
 mod round_trip;
 mod support;

@@ -105,7 +105,11 @@ impl Table {
             .iter()
             .filter(|column| column.generated == '\0');
         let columns = stored.map(|column| column.name.clone()).collect();
-        let root = self.routing_root(cx);
+        let above = self.ancestors(cx);
+        let top = above.last().copied();
+        // A row's hash of an enum is another one in another database.
+        let routed = above.iter().any(|oid| core.enum_hash_roots.contains(oid));
+        let root = top.filter(|_| routed);
         let attached = |partition: Oid| attach_key(cx, partition);
         // Rows that are routed need the whole tree; others only keep their own ATTACH from scanning them.
         let needs: Vec<DraftKey> = match root {
@@ -129,28 +133,35 @@ impl Table {
                 unlogged: self.row.persistence == 'u',
                 keep_order: core.keep_order.contains(&self.row.oid),
                 via_root: root.map(|root| sql![core.relation(root)]),
+                root: top.map(|top| sql![core.relation(top)]),
+                by_collation: above
+                    .iter()
+                    .any(|oid| core.collated_roots.contains(oid)),
             },
         });
         draft
     }
 
-    /// The topmost ancestor through which rows must be routed, because an ancestor is partitioned by the hash of an enum.
+    /// The partitioned tables that the table is a partition of, the topmost last.
     ///
     /// Where the dump creates the partition but not its parent, the partition stands alone and there is nothing to route.
-    fn routing_root(&self, cx: &RenderCx<'_>) -> Option<Oid> {
+    fn ancestors(&self, cx: &RenderCx<'_>) -> Vec<Oid> {
         let core = cx.core();
         let defined = is_defined(cx, CatalogId::relation(self.row.oid));
-        let (mut root, mut routed) = (self.row.oid, false);
-        while inline::is_partition(core, root) {
-            let link = core.parents.get(&root)?.first()?;
+        let mut above = Vec::new();
+        let mut child = self.row.oid;
+        while inline::is_partition(core, child) {
+            let Some(link) = core.parents.get(&child).and_then(|links| links.first()) else {
+                break;
+            };
             let parent = CatalogId::relation(link.parent);
             if link.detach_pending || (defined && !is_defined(cx, parent)) {
                 break;
             }
-            root = link.parent;
-            routed |= core.enum_hash_roots.contains(&root);
+            above.push(link.parent);
+            child = link.parent;
         }
-        routed.then_some(root)
+        above
     }
 
     /// ENABLE ROW LEVEL SECURITY, after the rows, so that the load is not filtered.

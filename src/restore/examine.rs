@@ -1,0 +1,197 @@
+//! Everything that happens before the first change that stays: the target is looked at, cleaned in a transaction that can
+//! still be undone, and judged. What is asked is in `target`, the judgement in `preflight`.
+
+use super::options::RestoreOptions;
+use super::prove::{self, Indexes};
+use super::report::{Dropped, chain};
+use super::row_order::RowOrder;
+use super::select::Selection;
+use super::target::{self, TargetFacts};
+use super::wanted::Wanted;
+use super::{clean, create, preflight};
+use crate::archive::Archive;
+use crate::error::{Error, Result};
+use crate::pg::pin::{RestorePins, pin_restore_session};
+use crate::pg::pooler::require_own_backend;
+use crate::pg::{ConnSettings, Session, connect};
+use crate::sql::Ident;
+use crate::toc::DataOf;
+
+/// What was found out about the target.
+pub(super) struct Examined {
+    /// With `--clean` in a transaction that has dropped the archive's objects.
+    pub(super) session: Session,
+    pub(super) facts: TargetFacts,
+    pub(super) order: RowOrder,
+    pub(super) dropped: Option<Dropped>,
+    findings: Vec<String>,
+    warnings: Vec<String>,
+}
+
+/// Looks at the target. The only change, `--clean`'s, is not committed.
+///
+/// Errors: if the target cannot be reached or asked.
+pub(super) async fn examine(
+    archive: &Archive,
+    target: &ConnSettings,
+    options: &RestoreOptions,
+    selection: &Selection,
+    indexes: &Indexes,
+) -> Result<Examined> {
+    let mut findings = Vec::new();
+    let session = open(target, options, &mut findings).await?;
+    let wanted = Wanted::new(selection, options, session.version());
+    let mut warnings = Vec::new();
+    let mut dropped = None;
+    if options.clean && findings.is_empty() {
+        let cleaned = clean_up(&session, options, selection).await?;
+        findings.extend(cleaned.findings);
+        warnings.extend(cleaned.warnings);
+        dropped = Some(cleaned.dropped);
+    }
+    let source = &archive.manifest().source;
+    let mut facts = target::read(&session, &wanted, options.create).await?;
+    if options.create {
+        facts.encoding.clone_from(&source.encoding);
+        facts.locale.clone_from(&source.locale);
+    }
+    let verdict = preflight::judge(&wanted, &facts, &source.encoding, options);
+    // What could not be dropped is in the way: one finding is enough.
+    if !options.clean || findings.is_empty() {
+        findings.extend(verdict.findings);
+    }
+    warnings.extend(verdict.warnings);
+    let to_fill: Vec<_> = indexes
+        .values()
+        .filter_map(|index| match &selection.entry(index.entry).data {
+            Some(DataOf::Table { target, .. }) => Some((target.text(), index)),
+            _ => None,
+        })
+        .collect();
+    findings.extend(preflight::missing_columns(&wanted, &facts, &to_fill));
+    let order = order(selection, options, &facts, &mut findings);
+    Ok(Examined {
+        session,
+        facts,
+        order,
+        dropped,
+        findings,
+        warnings,
+    })
+}
+
+async fn open(
+    target: &ConnSettings,
+    options: &RestoreOptions,
+    findings: &mut Vec<String>,
+) -> Result<Session> {
+    let session = if options.create {
+        let (session, exists) = create::look(target).await?;
+        if exists {
+            findings.push(format!(
+                "database {} exists already; restore into it without --create, or choose another name",
+                Ident::new(target.dbname()).quoted()
+            ));
+        }
+        session
+    } else {
+        connect(target, "restore").await?
+    };
+    require_own_backend(&session, target).await?;
+    if let Some(role) = &options.role {
+        let set = format!("SET ROLE {}", Ident::new(role).quoted());
+        if let Err(error) = session.batch("the session", "SET ROLE", &set).await {
+            findings.push(format!(
+                "role {} cannot be taken on: {}; choose another with --role",
+                Ident::new(role).quoted(),
+                chain(&error)
+            ));
+        }
+    }
+    Ok(session)
+}
+
+async fn clean_up(
+    session: &Session,
+    options: &RestoreOptions,
+    selection: &Selection,
+) -> Result<clean::Cleaned> {
+    let role = options.role.as_ref().map(Ident::new);
+    let pins = RestorePins {
+        encoding: Some("UTF8"),
+        role: role.as_ref(),
+        row_security: false,
+    };
+    session
+        .pin(&pin_restore_session(session.version(), &pins))
+        .await?;
+    session.batch("the target", "BEGIN", "BEGIN").await?;
+    clean::drop_all(session, selection).await
+}
+
+/// The order that the target's foreign keys ask for; none where they are not looked at.
+fn order(
+    selection: &Selection,
+    options: &RestoreOptions,
+    facts: &TargetFacts,
+    findings: &mut Vec<String>,
+) -> RowOrder {
+    if options.disable_triggers {
+        return RowOrder::default();
+    }
+    RowOrder::new(selection, &facts.foreign_keys).unwrap_or_else(|circle| {
+        findings.push(format!(
+            "{} reference each other in a circle, so that no order of their rows satisfies the foreign keys of the target; \
+             load them with --disable-triggers as a superuser, or restore their definitions too, which adds the keys afterwards",
+            circle.join(", ")
+        ));
+        RowOrder::default()
+    })
+}
+
+impl Examined {
+    /// Ends the restore here if anything stands against it; gives the warnings if not.
+    ///
+    /// Errors: [`Error::Refused`] with all findings, [`Error::Corrupt`] where the archive's damage is the only one.
+    pub(super) async fn refuse(
+        &self,
+        archive: &Archive,
+        target: &ConnSettings,
+        damages: Vec<String>,
+    ) -> Result<Vec<String>> {
+        let damages = prove::listed(damages);
+        let is_refused = !damages.is_empty() || !self.findings.is_empty();
+        if is_refused && self.dropped.is_some() {
+            // The locks of what was dropped must not outlast the refusal; closing would end them too, but later.
+            let _ = self
+                .session
+                .batch("the target", "ROLLBACK", "ROLLBACK")
+                .await;
+        }
+        if !damages.is_empty() && self.findings.is_empty() {
+            return Err(Error::corrupt(
+                format_args!("archive {}", archive.name()),
+                "its rows; nothing was changed",
+                damages.join("; "),
+            ));
+        }
+        let mut findings: Vec<String> = damages
+            .into_iter()
+            .map(|damage| format!("the archive is damaged: {damage}"))
+            .collect();
+        findings.extend(self.findings.iter().cloned());
+        if findings.is_empty() {
+            let mut warnings = preflight::repository_warnings(archive);
+            warnings.extend(self.warnings.iter().cloned());
+            return Ok(warnings);
+        }
+        Err(Error::Refused {
+            what: format!(
+                "restore of archive {} into database {}",
+                archive.name(),
+                Ident::new(target.dbname()).quoted()
+            ),
+            findings,
+        })
+    }
+}

@@ -1,0 +1,104 @@
+//! What all connections of a restore share, and what becomes of them when it is given up.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::copy_in::ChunkCache;
+use super::options::RestoreOptions;
+use crate::archive::ChunkStore;
+use crate::pg::{Canceller, ConnSettings, Session};
+use crate::progress::Progress;
+use crate::sql::Ident;
+
+/// What all workers of a restore share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) settings: ConnSettings,
+    pub(super) role: Option<Ident>,
+    pub(super) chunks: ChunkStore,
+    pub(super) cache: ChunkCache,
+    pub(super) progress: Arc<dyn Progress>,
+    /// Settings for index builds.
+    pub(super) tuning: Vec<String>,
+    /// True if all work is one transaction on one connection.
+    pub(super) one_transaction: bool,
+    /// True if the first failure ends the work.
+    pub(super) stops_at_first: bool,
+    cancellers: Mutex<Vec<Canceller>>,
+}
+
+impl Shared {
+    /// What workers need of the options. `settings` name the target.
+    pub(super) fn new(
+        settings: &ConnSettings,
+        options: &RestoreOptions,
+        chunks: ChunkStore,
+        progress: Arc<dyn Progress>,
+    ) -> Shared {
+        let mut tuning = Vec::new();
+        if let Some(mib) = options.index_memory_mib {
+            let n_workers = u32::try_from(options.n_workers()).unwrap_or(u32::MAX);
+            // The server accepts no less than 1 MiB.
+            let share = (mib / n_workers).max(1);
+            tuning.push(format!("SET maintenance_work_mem = '{share}MB'"));
+        }
+        if let Some(n) = options.index_workers {
+            tuning.push(format!("SET max_parallel_maintenance_workers = {n}"));
+        }
+        Shared {
+            settings: settings.clone(),
+            role: options.role.as_ref().map(Ident::new),
+            chunks,
+            cache: ChunkCache::new(options.n_workers()),
+            progress,
+            tuning,
+            one_transaction: options.single_transaction,
+            stops_at_first: options.stops_at_first(),
+            cancellers: Mutex::default(),
+        }
+    }
+
+    /// Notes a session, to be cancelled if the restore is given up.
+    pub(super) fn note(&self, session: &Session) {
+        lock(&self.cancellers).push(session.canceller());
+    }
+}
+
+/// Cancels every session's statement when the restore is given up, because a server does not notice on its own.
+#[derive(Debug)]
+pub(super) struct CancelOnDrop {
+    shared: Option<Arc<Shared>>,
+}
+
+impl CancelOnDrop {
+    /// A guard for the sessions of `shared`.
+    pub(super) fn new(shared: &Arc<Shared>) -> CancelOnDrop {
+        CancelOnDrop {
+            shared: Some(Arc::clone(shared)),
+        }
+    }
+
+    /// The work has ended by itself.
+    pub(super) fn finish(mut self) {
+        self.shared = None;
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        let (Some(shared), Ok(runtime)) =
+            (self.shared.take(), tokio::runtime::Handle::try_current())
+        else {
+            return;
+        };
+        let list = std::mem::take(&mut *lock(&shared.cancellers));
+        runtime.spawn(async move {
+            let all = list.iter().map(Canceller::cancel);
+            // Nobody is left to be told of a failure.
+            futures::future::join_all(all).await;
+        });
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

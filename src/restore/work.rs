@@ -1,0 +1,81 @@
+//! What a restore does, piece by piece: statements of an entry, tasks. Plain data; `plan` makes it, others run it.
+
+use std::collections::BTreeSet;
+
+use super::load::Load;
+use crate::graph::scheduler::{Task, TaskId};
+use crate::toc::EntryId;
+
+/// Statements of one entry that run in one transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unit {
+    pub(super) entry: EntryId,
+    /// `default_tablespace` and `default_table_access_method` while the statements run; `None` leaves them.
+    pub(super) tablespace: Option<String>,
+    pub(super) access_method: Option<String>,
+    pub(super) statements: Vec<String>,
+    /// True if the statements cannot run inside a transaction block.
+    pub(super) outside: bool,
+}
+
+impl Unit {
+    /// Statements that take nothing from the session's settings.
+    pub(super) fn plain(entry: EntryId, statements: Vec<String>) -> Unit {
+        Unit {
+            entry,
+            tablespace: None,
+            access_method: None,
+            statements,
+            outside: false,
+        }
+    }
+}
+
+/// An entry before the rows.
+#[derive(Debug)]
+pub(super) struct Definition {
+    pub(super) entry: EntryId,
+    pub(super) needs: BTreeSet<EntryId>,
+    pub(super) units: Vec<Unit>,
+}
+
+/// What a task does.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Runs statements, together if possible, one entry at a time if not.
+    Statements(Vec<Unit>),
+    /// Loads rows, several small tables in one transaction if possible.
+    Load(Vec<Load>),
+    /// Stands for one load of a task with several, so that others can need just that.
+    Verdict {
+        /// The task.
+        of: TaskId,
+        /// Which of its loads.
+        index: usize,
+    },
+    /// Collects statistics; a failure is only a warning.
+    Analyze {
+        /// The table, as SQL.
+        target: String,
+    },
+}
+
+/// A task and what the scheduler must know of it.
+#[derive(Debug)]
+pub(super) struct PlannedTask {
+    pub(super) task: Task,
+    /// The entry that fails with it.
+    pub(super) entry: EntryId,
+    pub(super) work: Work,
+}
+
+impl PlannedTask {
+    /// The entries that the task does something for.
+    pub(super) fn entries(&self) -> Vec<EntryId> {
+        match &self.work {
+            Work::Statements(units) => units.iter().map(|unit| unit.entry).collect(),
+            Work::Load(loads) => loads.iter().map(|load| load.entry).collect(),
+            Work::Verdict { .. } | Work::Analyze { .. } => vec![self.entry],
+        }
+    }
+}
