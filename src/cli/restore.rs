@@ -7,10 +7,11 @@ use clap::ValueEnum;
 use super::connection::Connection;
 use super::dump::cores;
 use super::output::diagnostic;
-use super::selection::Choice;
+use super::selection::{Choice, RestoreChoice, print_brought};
 use super::{Context, choose, exit::Outcome, human, place, secrets};
 use crate::error::{Error, Result};
 use crate::restore::{Check, RestoreOptions, RestoreReport, restore};
+use crate::selection::{Selection, Side};
 
 /// Restores an archive into a database
 #[derive(Debug, clap::Args)]
@@ -21,6 +22,10 @@ Examples:
                                                the same into a database that is made first
   pgark restore shop-20261122T020000Z -d shop_new -j 8 --check content
   pgark restore -d shop -t sales.orders        one table, with its indexes and rows
+  pgark restore -d empty -t sales.orders --with-needs
+                                               and all that it needs
+  pgark show --list > toc; $EDITOR toc; pgark restore -d shop_new -L toc
+                                               what a list leaves in
 
 Everything that can be known is checked before the first change: the archive's bytes, roles, extensions, names in the way. \
 Objects that fail do not stop the others; they are named at the end, with exit code 3.")]
@@ -35,6 +40,8 @@ pub(crate) struct Restore {
     connection: Connection,
     #[command(flatten)]
     choice: Choice,
+    #[command(flatten)]
+    further: RestoreChoice,
     #[command(flatten)]
     how: How,
 }
@@ -66,21 +73,11 @@ enum Comparison {
 }
 
 impl Restore {
-    fn options(&self) -> RestoreOptions {
-        let Restore { choice, how, .. } = self;
+    fn options(&self, selection: Selection) -> RestoreOptions {
+        let how = &self.how;
         RestoreOptions {
             jobs: how.jobs.map_or_else(cores, usize::from),
-            schema_only: choice.schema_only,
-            data_only: choice.data_only,
-            no_owner: choice.no_owner,
-            no_privileges: choice.no_privileges,
-            no_comments: choice.no_comments,
-            no_tablespaces: choice.no_tablespaces,
-            schemas: choice.schemas.clone(),
-            exclude_schemas: choice.exclude_schemas.clone(),
-            tables: choice.tables.clone(),
-            exclude_tables: choice.exclude_tables.clone(),
-            exclude_table_data: choice.exclude_table_data.clone(),
+            selection,
             create: how.create,
             role: how.role.clone(),
             analyze: !how.no_analyze,
@@ -98,6 +95,7 @@ impl Restore {
                 "say with -d into which database to restore".to_owned(),
             ));
         }
+        let mut selection = self.choice.selection(Side::Restore).await?;
         let repository = place::open(&cx.common.repo).await?;
         let settings = self.connection.settings(cx).await?;
         let database = self.from_database.as_deref().unwrap_or(settings.dbname());
@@ -106,9 +104,10 @@ impl Restore {
             None => choose::whole_of(database),
         };
         let archive = choose::archive(&repository, self.archive.as_deref(), &filter).await?;
+        self.further.add_to(&mut selection, &archive).await?;
         let started = Instant::now();
         let progress = cx.shown.progress();
-        let report = restore(&archive, &settings, &self.options(), progress).await?;
+        let report = restore(&archive, &settings, &self.options(selection), progress).await?;
         cx.shown.finish();
         for warning in &report.warnings {
             cx.shown.warn_once(warning);
@@ -130,6 +129,7 @@ impl Restore {
 }
 
 fn print_report(report: &RestoreReport, time: Duration, cx: &Context) -> Result<()> {
+    print_brought(&report.brought, cx.common.verbose);
     for failure in &report.failed {
         let parts = [
             ("SQLSTATE", &failure.sqlstate),

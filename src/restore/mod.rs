@@ -14,6 +14,7 @@ mod definitions;
 mod executor;
 mod leftover;
 mod load;
+mod names;
 mod options;
 mod plan;
 #[cfg(test)]
@@ -93,7 +94,10 @@ pub async fn restore(
     let shared = Arc::new(Shared::new(target, options, chunks, progress));
     let guard = CancelOnDrop::new(&shared);
     let mut ledger = Ledger::default();
-    for warning in warnings {
+    for warning in warnings
+        .into_iter()
+        .chain(selection.warnings.iter().cloned())
+    {
         shared.progress.event(Event::Warning(warning.clone()));
         ledger.warnings.push(warning);
     }
@@ -271,7 +275,7 @@ impl Run<'_> {
             executor::run(shared, self.selection, tasks, workers, &mut ledger).await?;
         clock.lap("rows and indexes");
 
-        if self.options.analyze && !self.options.schema_only {
+        if self.options.analyze && self.options.selection.wants_rows() {
             leftover::analyze(&mut workers, shared, self.selection, &mut ledger).await?;
             clock.lap("statistics");
         }
@@ -310,6 +314,7 @@ impl Run<'_> {
             n_rows: ledger.n_rows,
             raw_bytes: ledger.raw_bytes,
             lost: plan::losses(cx),
+            brought: self.selection.brought.clone(),
             failed: ledger.failed,
             skipped: ledger.skipped,
             warnings: ledger.warnings,

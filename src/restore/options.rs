@@ -1,5 +1,7 @@
 //! What a user may ask of a restore. Plain data; what it means for entries is decided in `select` and `plan`.
 
+use crate::selection::Selection;
+
 /// How thoroughly the restored rows are compared with the archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Check {
@@ -12,35 +14,11 @@ pub enum Check {
 
 /// What to restore, and how. The default restores everything with as many connections as the machine has cores.
 #[derive(Debug, Clone)]
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "each is a thing that the user leaves out or does not, in any combination"
-)]
 pub struct RestoreOptions {
     /// Connections that work at once; 0 counts as 1.
     pub jobs: usize,
-    /// Definitions only, no rows, sequence values or large objects (`-s`).
-    pub schema_only: bool,
-    /// Rows, sequence values and large objects only, into tables that exist (`-a`).
-    pub data_only: bool,
-    /// Leave all objects to the connecting user (`-O`).
-    pub no_owner: bool,
-    /// Run no `GRANT` and `REVOKE` (`-x`).
-    pub no_privileges: bool,
-    /// Run no `COMMENT ON`.
-    pub no_comments: bool,
-    /// Put everything into the target's default tablespace.
-    pub no_tablespaces: bool,
-    /// Patterns of the only schemas to restore (`-n`).
-    pub schemas: Vec<String>,
-    /// Patterns of schemas to leave out (`-N`).
-    pub exclude_schemas: Vec<String>,
-    /// Patterns of the only relations to restore, with their indexes, constraints, triggers, owned sequences and rows (`-t`).
-    pub tables: Vec<String>,
-    /// Patterns of relations to leave out (`-T`).
-    pub exclude_tables: Vec<String>,
-    /// Patterns of relations whose definition is restored without rows.
-    pub exclude_table_data: Vec<String>,
+    /// Which entries, and which of their parts.
+    pub selection: Selection,
     /// Make the database first; refused if it exists (`-C`).
     pub create: bool,
     /// The role to become after connecting.
@@ -61,17 +39,7 @@ impl Default for RestoreOptions {
     fn default() -> RestoreOptions {
         RestoreOptions {
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
-            schema_only: false,
-            data_only: false,
-            no_owner: false,
-            no_privileges: false,
-            no_comments: false,
-            no_tablespaces: false,
-            schemas: Vec::new(),
-            exclude_schemas: Vec::new(),
-            tables: Vec::new(),
-            exclude_tables: Vec::new(),
-            exclude_table_data: Vec::new(),
+            selection: Selection::default(),
             create: false,
             role: None,
             analyze: true,
