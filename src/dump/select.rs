@@ -212,7 +212,12 @@ impl<'a> Matcher<'a> {
                 .get(&relation.oid)
                 .copied()
                 .unwrap_or_default();
-            let own = parts.has(Part::Data) && self.selection.wants_rows();
+            // Filling a materialized view belongs to the section after the rows.
+            let by_section = match relation.kind.0 {
+                'm' => !self.selection.schema_only,
+                _ => self.selection.wants_rows(),
+            };
+            let own = parts.has(Part::Data) && by_section;
             // Configuration is part of an extension, as its definition is.
             let of_wanted = relation
                 .extension

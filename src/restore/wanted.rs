@@ -163,7 +163,9 @@ impl Wanted {
         if choice.data_only || entry.forms.is_empty() || entry.stage != Stage::PreData {
             return;
         }
-        if entry.label == "schema" {
+        // `public` is there from the beginning: its entry makes nothing.
+        let mut steps = entry.forms.iter().flat_map(|form| &form.steps);
+        if entry.label == "schema" && steps.any(|step| !step.sql.is_empty()) {
             self.schemas_new.insert(entry.name.name.clone());
         }
         let Some(schema) = &entry.name.schema else {

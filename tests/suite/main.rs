@@ -25,4 +25,5 @@ mod oracle;
 mod recipe;
 mod restore_basic;
 mod round_trip;
+mod selecting;
 mod support;
