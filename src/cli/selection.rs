@@ -45,7 +45,7 @@ pub(crate) struct Choice {
     /// Not extensions that match
     #[arg(long = "exclude-extension", value_name = "PATTERN", help_heading = OBJECTS)]
     exclude_extensions: Vec<String>,
-    /// Patterns from a file with lines such as `include table sales.*`, as for pg_dump; - is standard input
+    /// Patterns from a file with lines such as `include table sales.*`, as PostgreSQL's own tools read it; - is standard input
     #[arg(long = "filter", value_name = "FILE", help_heading = OBJECTS)]
     filters: Vec<PathBuf>,
     /// Also what the chosen objects need: schemas, types, functions, extensions, referenced tables with their rows

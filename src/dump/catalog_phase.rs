@@ -79,7 +79,7 @@ pub(super) async fn look(
             }
             Reading::Grown(more) => {
                 n_grown += 1;
-                disturbed_by = "more and more objects were needed".to_owned();
+                "more and more objects were needed".clone_into(&mut disturbed_by);
                 needed.extend(more);
                 session = owner.give_up().await?;
             }
@@ -139,7 +139,7 @@ async fn read_once(
             server: session.version(),
         };
         let more = needs::missing(cx, &locked.wanted);
-        if needed.clone().extend(more.clone()) {
+        if more.has_more_than(needed) {
             return Ok(Reading::Grown(more));
         }
     }

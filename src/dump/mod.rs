@@ -6,6 +6,7 @@
 mod catalog_phase;
 mod conditions;
 mod entries;
+mod group;
 mod large_objects;
 mod links;
 mod needs;
@@ -23,7 +24,7 @@ mod wide_rows;
 mod worker;
 mod writing;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,17 +35,17 @@ pub use self::options::DumpOptions;
 pub use self::report::{DumpReport, Planned, PlannedTable};
 
 use self::catalog_phase::{Looked, look};
+use self::group::{Before, group_of, previous, rotate};
 use self::plan::{DataPlan, PlanInputs, SizeRow};
 use self::reading::{Read, Reading};
 use self::split::Method;
 use self::writing::{ArchivePlace, Committed, Rows, write};
 use crate::archive::buffer::BufferPool;
 use crate::archive::chunks::ChunkStore;
-use crate::archive::digest::Digest;
 use crate::archive::lease::Lease;
-use crate::archive::manifest::{Group, Scope};
+use crate::archive::manifest::Group;
 use crate::archive::name::ArchiveName;
-use crate::archive::repository::{GroupFilter, Repository};
+use crate::archive::repository::Repository;
 use crate::error::{Error, Result};
 use crate::kinds::row::{CatalogRow, Oid};
 use crate::pg::pin::{ClientEncoding, DumpPins, pin_dump_session};
@@ -304,69 +305,6 @@ async fn open_fresh(settings: &ConnSettings, version: ServerVersion) -> Result<S
     Ok(session)
 }
 
-fn group_of(looked: &Looked, options: &DumpOptions) -> Group {
-    let scope = if options.selection.is_full() {
-        Scope::Full
-    } else {
-        Scope::Partial
-    };
-    Group {
-        system_identifier: looked.facts.source.system_identifier.clone(),
-        database: looked.facts.database.name.clone(),
-        job: options.job.clone(),
-        scope,
-    }
-}
-
-/// What the group's newest archive tells the next dump.
-#[derive(Debug, Default)]
-struct Before {
-    archive: Option<ArchiveName>,
-    /// Cell lengths by the quoted table name.
-    cells: HashMap<String, u32>,
-    /// Its chunks, which the lease protects: what they hold need not be sent again.
-    chunks: HashSet<Digest>,
-}
-
-/// A damaged or unreadable predecessor is no reason not to dump: it only costs the chunk boundaries' continuity.
-async fn previous(repository: &Repository, group: &Group) -> Result<Before> {
-    let filter = GroupFilter {
-        system_identifier: Some(group.system_identifier.clone()),
-        database: Some(group.database.clone()),
-        job: Some(group.job.clone()),
-        scope: Some(group.scope),
-    };
-    let archive = match repository.latest(&filter).await {
-        Ok(archive) => archive,
-        Err(Error::NotFound { .. } | Error::Corrupt { .. } | Error::Feature { .. }) => {
-            return Ok(Before::default());
-        }
-        Err(error) => return Err(error),
-    };
-    let (Ok(entries), Ok(indexes)) = (archive.entries().await, archive.table_indexes().await)
-    else {
-        return Ok(Before::default());
-    };
-    let mut cells = HashMap::new();
-    let mut chunks = HashSet::new();
-    for index in indexes {
-        let pieces = index.segments.iter().flat_map(|segment| &segment.pieces);
-        chunks.extend(pieces.map(|piece| piece.chunk));
-        let entry = entries.get(index.entry.0 as usize);
-        let Some(crate::toc::DataOf::Table { target, .. }) =
-            entry.and_then(|entry| entry.data.as_ref())
-        else {
-            continue;
-        };
-        cells.extend(index.cell_blocks.map(|blocks| (target.text(), blocks)));
-    }
-    Ok(Before {
-        archive: Some(archive.manifest().name.clone()),
-        cells,
-        chunks,
-    })
-}
-
 async fn plan_data(
     looked: &Looked,
     session: &Session,
@@ -401,30 +339,4 @@ async fn plan_data(
         cell_bytes: cell_bytes.unwrap_or(split::CELL_BYTES),
     };
     Ok((plan::plan(&looked.toc.data, inputs), pages_readable))
-}
-
-/// Removes the group's older archives, keeping `keep`, this one included. Only after its own success.
-async fn rotate(
-    repository: &Repository,
-    newest: &crate::archive::manifest::Manifest,
-    keep: usize,
-) -> Result<Vec<ArchiveName>> {
-    let archives = repository.archives().await?;
-    let same: Vec<&ArchiveName> = archives
-        .iter()
-        .filter(|listed| listed.manifest.is_ok() && listed.group.as_ref() == Some(&newest.group))
-        .map(|listed| &listed.name)
-        .collect();
-    let n_gone = same.len().saturating_sub(keep.max(1));
-    let gone: Vec<ArchiveName> = same
-        .into_iter()
-        .filter(|name| **name != newest.name)
-        .take(n_gone)
-        .cloned()
-        .collect();
-    for name in &gone {
-        let why = format!("rotated after {}: the newest {keep} are kept", newest.name);
-        repository.remove(name, &why).await?;
-    }
-    Ok(gone)
 }

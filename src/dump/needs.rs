@@ -24,13 +24,16 @@ impl Needed {
             .map(|(object, needed_by)| (*object, *needed_by))
     }
 
-    /// Adds what another reading found; false if that was nothing new.
-    pub(super) fn extend(&mut self, more: Needed) -> bool {
-        let before = self.0.len();
+    /// True if any object is not among the others.
+    pub(super) fn has_more_than(&self, other: &Needed) -> bool {
+        self.0.keys().any(|object| !other.0.contains_key(object))
+    }
+
+    /// Adds what another reading found.
+    pub(super) fn extend(&mut self, more: Needed) {
         for (object, needed_by) in more.0 {
             self.0.entry(object).or_insert(needed_by);
         }
-        self.0.len() > before
     }
 }
 
@@ -164,4 +167,123 @@ fn is_index(catalog: &Catalog, id: CatalogId) -> bool {
 fn ends(row: &DependRow) -> (CatalogId, CatalogId) {
     let from = CatalogId::new(row.class, row.oid);
     (from, CatalogId::new(row.ref_class, row.ref_oid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::core::{Core, RelationRow};
+    use crate::kinds::row::Letter;
+
+    const TABLE: CatalogId = CatalogId::relation(20_001);
+    const REFERENCED: CatalogId = CatalogId::relation(20_002);
+    const PARENT: CatalogId = CatalogId::relation(20_003);
+    const SEQUENCE: CatalogId = CatalogId::relation(20_004);
+    const INDEX: CatalogId = CatalogId::relation(20_005);
+    const VIEW: CatalogId = CatalogId::relation(20_006);
+    const ROW_TYPE: CatalogId = CatalogId::ty(20_010);
+    const ENUM: CatalogId = CatalogId::ty(20_011);
+    const MEMBER: CatalogId = CatalogId::ty(20_012);
+    const FUNCTION: CatalogId = CatalogId::new(class::PROC, 20_020);
+    const FOREIGN_KEY: CatalogId = CatalogId::new(class::CONSTRAINT, 20_030);
+    const KEY: CatalogId = CatalogId::new(class::CONSTRAINT, 20_031);
+    const TRIGGER: CatalogId = CatalogId::new(class::TRIGGER, 20_040);
+    const RULE: CatalogId = CatalogId::new(class::REWRITE, 20_041);
+    const EXTENSION: CatalogId = CatalogId::new(class::EXTENSION, 20_050);
+    const SCHEMA: CatalogId = CatalogId::new(class::NAMESPACE, 20_060);
+
+    /// As the server records it: a table with a foreign key, a trigger and columns of two types; it is a partition, owns a
+    /// sequence, and has a view on it.
+    const DEPENDS: &[(CatalogId, CatalogId, char)] = &[
+        (TABLE, SCHEMA, 'n'),
+        (TABLE, PARENT, 'a'),
+        (TABLE, ENUM, 'n'),
+        (TABLE, MEMBER, 'n'),
+        (ROW_TYPE, TABLE, 'i'),
+        (SEQUENCE, TABLE, 'a'),
+        (FOREIGN_KEY, TABLE, 'a'),
+        (FOREIGN_KEY, REFERENCED, 'n'),
+        (FOREIGN_KEY, INDEX, 'n'),
+        (INDEX, KEY, 'i'),
+        (KEY, REFERENCED, 'a'),
+        (TRIGGER, TABLE, 'a'),
+        (TRIGGER, FUNCTION, 'n'),
+        (RULE, VIEW, 'i'),
+        (RULE, TABLE, 'n'),
+    ];
+
+    fn catalog() -> Catalog {
+        let mut core = Core::default();
+        let row = |(from, to, kind): &(CatalogId, CatalogId, char)| DependRow {
+            class: from.class,
+            oid: from.oid,
+            column: 0,
+            ref_class: to.class,
+            ref_oid: to.oid,
+            ref_column: 0,
+            kind: Letter(*kind),
+        };
+        core.depends = DEPENDS.iter().map(row).collect();
+        core.depends.sort_by_key(|row| (row.class, row.oid));
+        core.members.insert(MEMBER, EXTENSION.oid);
+        let kinds = [
+            (TABLE, 'r'),
+            (REFERENCED, 'r'),
+            (PARENT, 'p'),
+            (SEQUENCE, 'S'),
+            (INDEX, 'i'),
+            (VIEW, 'v'),
+        ];
+        for (id, kind) in kinds {
+            let row = RelationRow {
+                oid: id.oid,
+                name: String::new(),
+                schema: 0,
+                kind: Letter(kind),
+                owner: 0,
+                row_type: 0,
+                is_partition: false,
+            };
+            core.relations.insert(id.oid, row);
+        }
+        Catalog::new(core)
+    }
+
+    fn needs(of: CatalogId, excluded: &[CatalogId]) -> BTreeSet<CatalogId> {
+        let catalog = catalog();
+        let wanted = Wanted {
+            excluded: excluded.iter().map(|id| id.oid).collect(),
+            ..Wanted::default()
+        };
+        let mut search = Search::new(&catalog, &wanted);
+        search.open.push_back((of, of));
+        search.run().objects().collect()
+    }
+
+    #[test]
+    fn a_table_needs_what_it_and_what_hangs_on_it_refer_to() {
+        let table = BTreeSet::from([TABLE, SCHEMA, ENUM, EXTENSION, REFERENCED, FUNCTION]);
+        assert_eq!(needs(TABLE, &[]), table);
+        assert_eq!(needs(ROW_TYPE, &[]), table, "a row type is its table");
+        let mut view = table.clone();
+        view.insert(VIEW);
+        assert_eq!(needs(VIEW, &[]), view, "a view is what its rule says");
+    }
+
+    #[test]
+    fn what_can_stand_alone_and_what_is_left_out_by_name_bring_nothing() {
+        assert_eq!(needs(SEQUENCE, &[]), BTreeSet::from([SEQUENCE]));
+        let without = needs(TABLE, &[REFERENCED]);
+        assert!(!without.contains(&REFERENCED) && without.contains(&ENUM));
+    }
+
+    #[test]
+    fn only_new_objects_are_more() {
+        let mut known = Needed::default();
+        let found = Needed([(ENUM, TABLE)].into());
+        assert!(found.has_more_than(&known));
+        known.extend(found.clone());
+        assert!(!found.has_more_than(&known));
+        assert_eq!(known.reasons().collect::<Vec<_>>(), [(ENUM, TABLE)]);
+    }
 }

@@ -133,7 +133,10 @@ impl<'a> Matcher<'a> {
             "function" | "procedure" | "aggregate" => self
                 .functions
                 .iter()
-                .fold(false, |any, function| function.matches(schema, name) || any),
+                .filter(|function| function.matches(schema, name))
+                // Each is asked, because each must match something.
+                .count()
+                .gt(&0),
             _ => false,
         };
         relation || single
@@ -395,3 +398,7 @@ impl<'m, 'a> Closure<'m, 'a> {
         is_new
     }
 }
+
+#[cfg(test)]
+#[path = "names_tests.rs"]
+mod tests;
