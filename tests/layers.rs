@@ -14,6 +14,8 @@ const LAYERS: &[&[&str]] = &[
     &["dump", "restore", "manage"],
     &["catalog", "archive", "graph"],
     &["kinds", "store"],
+    // What is chosen is the same question for a dump and a restore, so its rules stand below both, and know entries only.
+    &["selection"],
     &["toc"],
     &["pg", "sql"],
     &["error", "progress"],
@@ -35,7 +37,7 @@ const FORBIDDEN: &[(&str, &str, &str)] = &[
 ];
 
 /// Modules of pure functions: neither asynchronous nor connected.
-const PURE: &[&str] = &["sql", "toc", "graph"];
+const PURE: &[&str] = &["sql", "toc", "graph", "selection"];
 const ASYNC_CRATES: &[&str] = &[
     "tokio",
     "futures",

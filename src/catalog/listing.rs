@@ -1,6 +1,6 @@
 //! The list of relations, as selection needs it: taken before the tables are locked and again in the snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::error::{Error, Result};
 use crate::kinds::row::{CatalogRow, Letter, Oid, catalog_row};
@@ -33,6 +33,30 @@ catalog_row! {
         /// For a sequence: the table that owns it, by SERIAL, OWNED BY or identity.
         owner_table: Option<Oid> = col("o.refobjid"),
         identity: bool = col("o.deptype IS NOT DISTINCT FROM 'i'"),
+        /// What it inherits from, or is a partition of.
+        parents: Vec<Oid> = col(
+            "ARRAY(SELECT i.inhparent FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid)"
+        ),
+        /// The foreign server of a foreign table.
+        server: Option<String> = col(
+            "(SELECT s.srvname FROM pg_catalog.pg_foreign_table f \
+              JOIN pg_catalog.pg_foreign_server s ON s.oid = f.ftserver WHERE f.ftrelid = c.oid)"
+        ),
+    }
+}
+
+catalog_row! {
+    /// Extensions, those that initdb made included.
+    pub struct ListedExtension from "pg_catalog.pg_extension e" order "e.oid" {
+        oid: Oid = col("e.oid"),
+        name: String = col("e.extname"),
+    }
+}
+
+catalog_row! {
+    /// Foreign servers.
+    pub struct ListedServer from "pg_catalog.pg_foreign_server s" order "s.srvname" {
+        name: String = col("s.srvname"),
     }
 }
 
@@ -57,43 +81,61 @@ pub struct Listing {
     pub relations: BTreeMap<Oid, ListedRow>,
     /// Schemas by OID.
     pub schemas: BTreeMap<Oid, ListedSchema>,
+    /// Extensions by OID.
+    pub extensions: BTreeMap<Oid, ListedExtension>,
+    /// Foreign servers by name.
+    pub servers: Vec<String>,
     /// The schemas of the user's own search path, in order; patterns without a schema look there.
     pub search_path: Vec<String>,
 }
 
+async fn rows<R: CatalogRow>(session: &Session, what: &str) -> Result<Vec<R>> {
+    let rows = session
+        .query(what, &R::query(session.version()), &[])
+        .await?;
+    let read = |row| R::from_row(row).map_err(Error::sql(what, "reading"));
+    rows.iter().map(read).collect()
+}
+
 impl Listing {
-    /// Reads the list: two queries.
+    /// Reads the list: a fixed number of queries.
     pub async fn read(
         session: &Session,
         database: &str,
         search_path: &[String],
     ) -> Result<Listing> {
-        let version = session.version();
-        let rows = session
-            .query("the list of relations", &ListedRow::query(version), &[])
-            .await?;
-        let mut relations = BTreeMap::new();
-        for row in rows {
-            let row = ListedRow::from_row(&row)
-                .map_err(Error::sql("the list of relations", "reading"))?;
-            relations.insert(row.oid, row);
-        }
-        let rows = session
-            .query("the list of schemas", &ListedSchema::query(version), &[])
-            .await?;
-        let mut schemas = BTreeMap::new();
-        for row in rows {
-            let row = ListedSchema::from_row(&row)
-                .map_err(Error::sql("the list of schemas", "reading"))?;
-            schemas.insert(row.oid, row);
-        }
-        let search_path = search_path.to_vec();
+        let relations = rows::<ListedRow>(session, "the list of relations").await?;
+        let schemas = rows::<ListedSchema>(session, "the list of schemas").await?;
+        let extensions = rows::<ListedExtension>(session, "the list of extensions").await?;
+        let servers = rows::<ListedServer>(session, "the list of foreign servers").await?;
         Ok(Listing {
             database: database.to_owned(),
-            relations,
-            schemas,
-            search_path,
+            relations: relations.into_iter().map(|row| (row.oid, row)).collect(),
+            schemas: schemas.into_iter().map(|row| (row.oid, row)).collect(),
+            extensions: extensions.into_iter().map(|row| (row.oid, row)).collect(),
+            servers: servers.into_iter().map(|row| row.name).collect(),
+            search_path: search_path.to_vec(),
         })
+    }
+
+    /// The relations and everything that inherits from them or is a partition of them, at any depth.
+    pub fn with_descendants(&self, relations: &BTreeSet<Oid>) -> BTreeSet<Oid> {
+        let mut children: HashMap<Oid, Vec<Oid>> = HashMap::new();
+        for row in self.relations.values() {
+            for parent in &row.parents {
+                children.entry(*parent).or_default().push(row.oid);
+            }
+        }
+        let mut all = relations.clone();
+        let mut open: Vec<Oid> = all.iter().copied().collect();
+        while let Some(parent) = open.pop() {
+            for child in children.get(&parent).into_iter().flatten() {
+                if all.insert(*child) {
+                    open.push(*child);
+                }
+            }
+        }
+        all
     }
 
     /// True if an unqualified name would find the relation: its schema is in the path, and no earlier one hides it.

@@ -9,7 +9,7 @@ use super::wanted::Wanted;
 use crate::error::Result;
 use crate::kinds::arena::{Catalog, LoadCx, Subject};
 use crate::kinds::core::{Core, DatabaseFacts};
-use crate::kinds::row::{CatalogRow, Oid};
+use crate::kinds::row::{CatalogRow, Letter, Oid};
 use crate::kinds::{KindVisitor, Object, ObjectKind, visit_kinds};
 use crate::pg::session::Session;
 use crate::toc::{Part, PartSet};
@@ -24,6 +24,11 @@ pub async fn load(session: &Session, locked: &Locked, database: DatabaseFacts) -
     read_columns(session, &mut core, &columns_of).await?;
     if locked.wanted.planner_statistics {
         read_planner_statistics(session, &mut core, &locked.wanted).await?;
+    }
+    if locked.wanted.without_compression {
+        for column in core.columns.values_mut().flatten() {
+            column.compression = Letter('\0');
+        }
     }
     let catalog = Catalog::new(core);
     let mut loader = Loader {

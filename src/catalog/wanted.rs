@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::kinds::arena::{Follows, Subject, class};
+use crate::kinds::arena::{CatalogId, Follows, Subject, class};
 use crate::kinds::core::{Core, FIRST_NORMAL_OID};
 use crate::kinds::row::Oid;
 use crate::toc::{Part, PartSet};
@@ -16,22 +16,32 @@ use crate::toc::{Part, PartSet};
 pub struct Wanted {
     /// Parts of each wanted relation.
     pub relations: BTreeMap<Oid, PartSet>,
+    /// Relations that the user left out by name: not even a need brings them.
+    pub excluded: BTreeSet<Oid>,
     /// Schemas that are wanted themselves.
     pub schemas: BTreeSet<Oid>,
     /// Schemas whose contents (types, functions, …) are wanted.
     pub contents_of: BTreeSet<Oid>,
     /// True if nothing was named, so that what lives in no schema is wanted too.
     pub everything: bool,
-    /// Extensions whose configuration rows are wanted though their tables are members.
-    pub extension_rows: bool,
+    /// Extensions that are wanted, with the privileges of their members and their configuration rows.
+    pub extensions: BTreeSet<Oid>,
+    /// Objects that are wanted because others need them; relations, schemas and extensions stand in their own sets.
+    pub needed: BTreeSet<CatalogId>,
     /// True if planner statistics are wanted.
     pub planner_statistics: bool,
     /// True if large objects are wanted.
     pub large_objects: bool,
     /// The parts that options allow at all.
     pub mask: PartSet,
-    /// Tables whose rows are wanted.
+    /// Tables whose rows are wanted, sequences whose values are, materialized views that are filled.
     pub rows: BTreeSet<Oid>,
+    /// The user's conditions on the rows of some of them.
+    pub conditions: BTreeMap<Oid, String>,
+    /// True if tables are created without the compression methods of their columns.
+    pub without_compression: bool,
+    /// What the user should know of the options.
+    pub warnings: Vec<String>,
 }
 
 impl Wanted {
@@ -43,13 +53,18 @@ impl Wanted {
         } else {
             PartSet::NONE
         };
-        if core.is_member(id) {
-            return (if self.in_sight(subject, core) {
-                acl_only
+        if let Some(extension) = core.members.get(&id) {
+            // Members give their privileges along with the extension that contains them.
+            let with_extension = self.extensions.contains(extension)
+                && !matches!(subject.follows, Follows::Relation(_));
+            return if with_extension {
+                acl_only.and(self.mask)
             } else {
                 PartSet::NONE
-            })
-            .and(self.mask);
+            };
+        }
+        if self.needed.contains(&id) {
+            return self.mask;
         }
         let parts = match subject.follows {
             Follows::Itself => match self.relations.get(&id.oid) {
@@ -62,22 +77,17 @@ impl Wanted {
                     .relations
                     .get(&relation)
                     .is_some_and(|parts| parts.has(Part::Define));
-                if wanted && !core.is_member(crate::kinds::arena::CatalogId::relation(relation)) {
-                    PartSet::ALL
-                } else {
-                    PartSet::NONE
-                }
+                all_if(wanted && !core.is_member(CatalogId::relation(relation)))
             }
             Follows::Schema(schema) => self.parts_in_schema(subject, schema, core, acl_only),
-            Follows::Database if !self.everything => PartSet::NONE,
-            // Before the next line: `lo_create` takes any OID, so a low one says nothing.
             Follows::Database if id.class == class::LARGE_OBJECT_METADATA => {
-                if self.large_objects {
-                    PartSet::ALL
-                } else {
-                    PartSet::NONE
-                }
+                // Before OIDs are looked at: `lo_create` takes any, so a low one says nothing.
+                all_if(self.large_objects)
             }
+            Follows::Database if id.class == class::EXTENSION => {
+                all_if(self.extensions.contains(&id.oid))
+            }
+            Follows::Database if !self.everything => PartSet::NONE,
             Follows::Database if id.oid < FIRST_NORMAL_OID => acl_only,
             Follows::Database => PartSet::ALL,
         };
@@ -108,25 +118,12 @@ impl Wanted {
         } else {
             &self.contents_of
         };
-        if wanted.contains(&schema) {
-            PartSet::ALL
-        } else {
-            PartSet::NONE
-        }
+        all_if(wanted.contains(&schema))
     }
+}
 
-    /// Extension members give their privileges along with what contains them.
-    fn in_sight(&self, subject: &Subject, core: &Core) -> bool {
-        match subject.follows {
-            Follows::Itself => {
-                let schema = core.relations.get(&subject.id.oid).map(|row| row.schema);
-                self.everything || schema.is_some_and(|schema| self.contents_of.contains(&schema))
-            }
-            Follows::Schema(schema) => self.everything || self.contents_of.contains(&schema),
-            Follows::Relation(_) => false,
-            Follows::Database => self.everything,
-        }
-    }
+fn all_if(wanted: bool) -> PartSet {
+    if wanted { PartSet::ALL } else { PartSet::NONE }
 }
 
 /// Initdb's own relations whose privileges count. Those of `information_schema` never do: servers disagree about them.

@@ -4,20 +4,24 @@ use std::time::Duration;
 
 use super::connection::Connection;
 use super::output::{columns, diagnostic};
-use super::selection::Choice;
+use super::selection::{Choice, DumpChoice, print_brought};
 use super::{Context, exit::Outcome, human, place};
 use crate::archive::ArchiveName;
-use crate::dump::{DumpOptions, DumpReport, PlannedTable, dump, plan};
+use crate::dump::{DumpOptions, DumpReport, Planned, dump, plan};
 use crate::error::{Error, Result};
+use crate::selection::Side;
 
 /// Saves a database as an archive
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(mut_arg("extensions", |arg| arg.short('e')), after_help = "\
 Examples:
   pgark dump -d shop                          into ./backups, as shop-<time of the snapshot>
   pgark dump -d shop -j 8 -r /mnt/backups     with eight connections that read rows
   pgark dump -d shop --plan                   what would be read, and in how many pieces
   pgark dump -d shop -n sales -T 'sales.log_*' --keep-last 10
+  pgark dump -d shop -t sales.orders --with-needs
+                                              one table with all that it needs: types, functions, referenced tables
+  pgark dump -d shop --where \"sales.orders=day > '2026-01-01'\"
   pgark dump -d 'postgres://backup@db.example.com/shop?sslmode=verify-full'
 
 Rows that did not change since the last dump cost no new space. Nothing is reported as done before all of it is on disk.")]
@@ -26,6 +30,8 @@ pub(crate) struct Dump {
     connection: Connection,
     #[command(flatten)]
     choice: Choice,
+    #[command(flatten)]
+    further: DumpChoice,
     #[command(flatten)]
     how: How,
 }
@@ -62,26 +68,29 @@ pub(crate) fn cores() -> usize {
 }
 
 impl Dump {
-    fn options(&self) -> DumpOptions {
-        DumpOptions {
+    async fn options(&self) -> Result<DumpOptions> {
+        let mut selection = self.choice.selection(Side::Dump).await?;
+        self.further.add_to(&mut selection);
+        selection.check(Side::Dump)?;
+        Ok(DumpOptions {
             jobs: self.how.jobs.map_or_else(cores, usize::from),
             name: self.how.name.clone(),
-            selection: self.choice.selection(),
+            selection,
             level: self.how.level,
             keep_last: self.how.keep_last.map(|n| n as usize),
             serializable_deferrable: self.how.serializable_deferrable,
             lock_wait: self.how.lock_wait_timeout,
             ..DumpOptions::default()
-        }
+        })
     }
 
     pub(crate) async fn run(&self, cx: &Context) -> Result<Outcome> {
         // The place first: a wrong one should not be noticed after a password was typed.
-        let options = self.options();
+        let options = self.options().await?;
         if self.how.plan {
             let settings = self.connection.settings(cx).await?;
-            let tables = plan(&settings, &options).await?;
-            return print_plan(&tables, cx);
+            let planned = plan(&settings, &options).await?;
+            return print_plan(&planned, cx);
         }
         let repository = place::open_or_create(&cx.common.repo).await?;
         let settings = self.connection.settings(cx).await?;
@@ -100,6 +109,7 @@ fn print_report(report: &DumpReport, cx: &Context) -> Result<()> {
         return cx.output.json(report);
     }
     cx.output.line(summary(report, &cx.common.repo))?;
+    print_brought(&report.brought, cx.common.verbose);
     if cx.common.verbose {
         for skipped in &report.skipped {
             diagnostic(format!("left out: {skipped}"));
@@ -127,11 +137,12 @@ fn summary(report: &DumpReport, repo: &str) -> String {
     )
 }
 
-fn print_plan(tables: &[PlannedTable], cx: &Context) -> Result<Outcome> {
+fn print_plan(planned: &Planned, cx: &Context) -> Result<Outcome> {
     if cx.common.json {
-        cx.output.json(&serde_json::json!({ "tables": tables }))?;
+        cx.output.json(planned)?;
         return Ok(Outcome::Done);
     }
+    let tables = &planned.tables;
     let rows: Vec<Vec<String>> = tables
         .iter()
         .map(|table| {
@@ -153,6 +164,12 @@ fn print_plan(tables: &[PlannedTable], cx: &Context) -> Result<Outcome> {
         human::things(tables.len() as u64, "table"),
         human::bytes(n_bytes)
     ))?;
+    for one in &planned.brought {
+        cx.output.line(format!(
+            "{} comes along: {} needs it",
+            one.object, one.needed_by
+        ))?;
+    }
     Ok(Outcome::Done)
 }
 

@@ -7,10 +7,11 @@ use clap::ValueEnum;
 use super::connection::Connection;
 use super::dump::cores;
 use super::output::diagnostic;
-use super::selection::Choice;
+use super::selection::{Choice, RestoreChoice, print_brought};
 use super::{Context, choose, exit::Outcome, human, place, secrets};
 use crate::error::{Error, Result};
 use crate::restore::{Check, RestoreOptions, RestoreReport, restore};
+use crate::selection::{Selection, Side};
 
 /// Restores an archive into a database
 #[derive(Debug, clap::Args)]
@@ -27,6 +28,10 @@ Examples:
   pgark restore -d shop_dev --map-role shop_owner=dev --map-role shop_reader=dev
   pgark restore -d shop_copy -a --disable-triggers
                                                only rows, into tables that exist
+  pgark restore -d empty -t sales.orders --with-needs
+                                               and all that it needs
+  pgark show --list > toc; $EDITOR toc; pgark restore -d shop_new -L toc
+                                               what a list leaves in
 
 Everything that can be known is checked before the first change: the archive's bytes, roles, extensions, names in the way. \
 Objects that fail do not stop the others; they are named at the end, with exit code 3.")]
@@ -41,6 +46,8 @@ pub(crate) struct Restore {
     connection: Connection,
     #[command(flatten)]
     choice: Choice,
+    #[command(flatten)]
+    further: RestoreChoice,
     #[command(flatten)]
     names: Names,
     #[command(flatten)]
@@ -140,23 +147,11 @@ enum Comparison {
 }
 
 impl Restore {
-    fn options(&self) -> RestoreOptions {
-        let Restore {
-            choice, names, how, ..
-        } = self;
+    fn options(&self, selection: Selection) -> RestoreOptions {
+        let Restore { names, how, .. } = self;
         RestoreOptions {
             jobs: how.jobs.map_or_else(cores, usize::from),
-            schema_only: choice.schema_only,
-            data_only: choice.data_only,
-            no_owner: choice.no_owner,
-            no_privileges: choice.no_privileges,
-            no_comments: choice.no_comments,
-            no_tablespaces: choice.no_tablespaces,
-            schemas: choice.schemas.clone(),
-            exclude_schemas: choice.exclude_schemas.clone(),
-            tables: choice.tables.clone(),
-            exclude_tables: choice.exclude_tables.clone(),
-            exclude_table_data: choice.exclude_table_data.clone(),
+            selection,
             create: how.create,
             clean: how.clean,
             single_transaction: how.single_transaction,
@@ -181,6 +176,7 @@ impl Restore {
                 "say with -d into which database to restore".to_owned(),
             ));
         }
+        let mut selection = self.choice.selection(Side::Restore).await?;
         let repository = place::open(&cx.common.repo).await?;
         let settings = self.connection.settings(cx).await?;
         let database = self.from_database.as_deref().unwrap_or(settings.dbname());
@@ -189,9 +185,10 @@ impl Restore {
             None => choose::whole_of(database),
         };
         let archive = choose::archive(&repository, self.archive.as_deref(), &filter).await?;
+        self.further.add_to(&mut selection, &archive).await?;
         let started = Instant::now();
         let progress = cx.shown.progress();
-        let report = restore(&archive, &settings, &self.options(), progress).await?;
+        let report = restore(&archive, &settings, &self.options(selection), progress).await?;
         cx.shown.finish();
         for warning in &report.warnings {
             cx.shown.warn_once(warning);
@@ -229,6 +226,7 @@ fn rolled_back(report: &RestoreReport) -> Error {
 }
 
 fn print_report(report: &RestoreReport, time: Duration, cx: &Context) -> Result<()> {
+    print_brought(&report.brought, cx.common.verbose);
     for failure in &report.failed {
         let parts = [
             ("SQLSTATE", &failure.sqlstate),

@@ -9,6 +9,7 @@ use super::{Context, choose, exit::Outcome, human, place};
 use crate::archive::Archive;
 use crate::archive::manifest::{Manifest, Skipped};
 use crate::error::Result;
+use crate::selection::list;
 use crate::toc::{DataOf, Entry, Part, printable};
 
 /// Shows what is in an archive: objects, tables with rows and bytes
@@ -18,6 +19,7 @@ Examples:
   pgark show                                   the newest archive
   pgark show shop-20261122T020000Z
   pgark show -v                                every object, in the order of restoring
+  pgark show --list > toc                      the same as a list for restore -L
   pgark show --json | jq '.tables[] | select(.rows > 1000000) | .name'")]
 pub(crate) struct Show {
     /// Archive: its name, a unique beginning of it, or latest [default: the newest]
@@ -26,6 +28,9 @@ pub(crate) struct Show {
     /// The newest archive of this database
     #[arg(short, long, value_name = "NAME", conflicts_with = "archive")]
     dbname: Option<String>,
+    /// Print the entries as a list that `restore -L` and `sql -L` take; delete lines, or begin them with a semicolon
+    #[arg(short, long)]
+    list: bool,
 }
 
 /// `show --json`. The fields are API.
@@ -76,6 +81,10 @@ impl Show {
         let filter = choose::of_database(self.dbname.as_deref());
         let archive = choose::archive(&repository, self.archive.as_deref(), &filter).await?;
         let entries = archive.entries().await?;
+        if self.list && !cx.common.json {
+            print_list(&archive, &entries, cx)?;
+            return Ok(Outcome::Done);
+        }
         let tables = tables(&archive, &entries).await?;
         if cx.common.json {
             cx.output.json(&shown(&archive, &entries, tables))?;
@@ -185,6 +194,20 @@ fn print(
         let head = ["ENTRY", "KIND", "NAME", "OWNER"];
         let text = columns(&head, &rows, &[true, false, false, false]);
         cx.output.line(format!("\n{text}"))?;
+    }
+    Ok(())
+}
+
+fn print_list(archive: &Archive, entries: &[Entry], cx: &Context) -> Result<()> {
+    let manifest = archive.manifest();
+    cx.output.line(format!(
+        "; Archive {} of {} at {}\n; number; kind; schema; name; owner",
+        manifest.name,
+        manifest.group,
+        human::time(manifest.created)
+    ))?;
+    for entry in entries {
+        cx.output.line(list::line(entry))?;
     }
     Ok(())
 }

@@ -1,17 +1,25 @@
-//! The catalog phase: lock, read, deparse, and compare with a fresh look; again if somebody changed what was read.
+//! The catalog phase: lock, read, deparse, and compare with a fresh look; again if somebody changed what was read, or if what
+//! was read needs more than was chosen.
 
-use super::entries::{self, Sections, Toc};
+use std::collections::BTreeMap;
+
+use super::entries::{self, Toc};
+use super::needs::{self, Needed};
+use super::select;
 use super::source::{self, SourceFacts};
-use super::{DumpOptions, open_fresh};
+use super::{DumpOptions, conditions, open_fresh};
 use crate::archive::manifest::Skipped;
 use crate::catalog::fresh::Definitions;
+use crate::catalog::listing::ListedRow;
 use crate::catalog::loader::load;
 use crate::catalog::lock::{LockRequest, Locked, TRIES_MAX, lock_tables};
 use crate::error::{Error, Result};
 use crate::kinds::arena::{Catalog, CatalogId, RenderCx};
+use crate::kinds::row::Oid;
 use crate::kinds::toc_builder::{Aspect, Draft};
 use crate::pg::{ConnSettings, Session, SnapshotOwner};
 use crate::progress::{Event, Progress};
+use crate::selection::{Brought, Omit};
 use crate::toc::Part;
 
 /// What the catalog phase found; the owner holds locks and snapshot.
@@ -25,7 +33,14 @@ pub(super) struct Looked {
     pub toc: Toc,
     /// What is left out, with reasons.
     pub skipped: Vec<Skipped>,
+    /// What was not chosen and came along.
+    pub brought: Vec<Brought>,
+    /// The user's conditions on rows, by table.
+    pub conditions: BTreeMap<Oid, String>,
 }
+
+/// How often what chosen objects need may lead to more. Once is usual; more if definitions change meanwhile.
+const GROWTHS_MAX: u32 = 20;
 
 /// Reads the catalog until a whole reading was undisturbed.
 pub(super) async fn look(
@@ -37,25 +52,39 @@ pub(super) async fn look(
 ) -> Result<Looked> {
     let facts = source::read(&session, search_path).await?;
     let mut disturbed_by = String::new();
-    for _ in 0..TRIES_MAX {
+    let mut needed = Needed::default();
+    let (mut n_disturbed, mut n_grown) = (0, 0);
+    while n_disturbed < TRIES_MAX && n_grown < GROWTHS_MAX {
         let request = LockRequest {
             database: &facts.database.name,
             search_path: &facts.search_path,
             serializable_deferrable: options.serializable_deferrable,
         };
-        let choose = |listing: &_| options.selection.choose(listing);
+        let choose = |listing: &_| select::choose(&options.selection, listing, &needed);
         let (owner, locked) = lock_tables(session, request, progress, &choose).await?;
-        match read_once(settings, &owner, &locked, &facts, options).await? {
-            Reading::Undisturbed(toc) => {
+        let conditions = conditions::prove(owner.session(), &locked).await?;
+        match read_once(settings, &owner, &locked, (&facts, &needed), options).await? {
+            Reading::Undisturbed(toc, brought) => {
                 let skipped = skipped_rows(&locked, options);
+                let warnings = locked.wanted.warnings.into_iter();
+                warnings.for_each(|warning| progress.event(Event::Warning(warning)));
                 return Ok(Looked {
                     owner,
                     facts,
                     toc: *toc,
                     skipped,
+                    brought,
+                    conditions,
                 });
             }
+            Reading::Grown(more) => {
+                n_grown += 1;
+                "more and more objects were needed".clone_into(&mut disturbed_by);
+                needed.extend(more);
+                session = owner.give_up().await?;
+            }
             Reading::Disturbed(by) => {
+                n_disturbed += 1;
                 progress.event(Event::Warning(format!("{by}; reading the catalog again")));
                 disturbed_by = by;
                 session = owner.give_up().await?;
@@ -64,13 +93,18 @@ pub(super) async fn look(
     }
     Err(Error::failed(
         "reading the catalog",
-        format!("it kept changing during {TRIES_MAX} tries; the last: {disturbed_by}"),
+        format!(
+            "it kept changing during {} tries; the last: {disturbed_by}",
+            n_disturbed + n_grown
+        ),
         "run the dump when no schema change is under way",
     ))
 }
 
 enum Reading {
-    Undisturbed(Box<Toc>),
+    Undisturbed(Box<Toc>, Vec<Brought>),
+    /// Objects are needed that are not chosen, and perhaps not locked.
+    Grown(Needed),
     Disturbed(String),
 }
 
@@ -78,7 +112,7 @@ async fn read_once(
     settings: &ConnSettings,
     owner: &SnapshotOwner,
     locked: &Locked,
-    facts: &SourceFacts,
+    (facts, needed): (&SourceFacts, &Needed),
     options: &DumpOptions,
 ) -> Result<Reading> {
     let session = owner.session();
@@ -99,6 +133,16 @@ async fn read_once(
             return Err(error);
         }
     };
+    if options.selection.with_needs {
+        let cx = RenderCx {
+            catalog: &catalog,
+            server: session.version(),
+        };
+        let more = needs::missing(cx, &locked.wanted);
+        if more.has_more_than(needed) {
+            return Ok(Reading::Grown(more));
+        }
+    }
     let seen = Definitions::read(session).await?;
     let toc = build(&catalog, session, locked, options);
     let fresh = open_fresh(settings, session.version()).await?;
@@ -106,7 +150,10 @@ async fn read_once(
     fresh.close().await;
     let changed = seen.changed_in(&now, &toc.relevant);
     match changed.first() {
-        None => Ok(Reading::Undisturbed(Box::new(toc))),
+        None => Ok(Reading::Undisturbed(
+            Box::new(toc),
+            brought(needed, &catalog, session),
+        )),
         Some(first) => {
             let name = name_of(*first, &catalog, session);
             let others = match changed.len() {
@@ -134,32 +181,34 @@ fn build(catalog: &Catalog, session: &Session, locked: &Locked, options: &DumpOp
         catalog,
         server: session.version(),
     };
-    let sections = Sections {
-        without_definitions: selection.data_only,
-        without_tablespaces: selection.no_tablespaces,
-    };
     let wanted = &locked.wanted;
     let wanted_rows = |draft: &Draft| match (&draft.data, draft.key.aspect) {
         (Some(data), _) if data.relation == 0 => wanted.large_objects,
         (Some(data), _) => wanted.rows.contains(&data.relation),
-        (None, Aspect::Refresh) => !selection.schema_only,
-        // A sequence's value is data, unless its rows of use are left out with its table.
-        (None, Aspect::SequenceValue) => {
-            let parts = wanted
-                .relations
-                .get(&draft.key.id.oid)
-                .copied()
-                .unwrap_or_default();
-            !selection.schema_only && (parts.has(Part::Data) || parts.is_empty())
-        }
+        (None, Aspect::Refresh | Aspect::SequenceValue) => wanted.rows.contains(&draft.key.id.oid),
         _ => true,
     };
-    entries::build(cx, sections, &wanted_rows)
+    entries::build(cx, selection, &wanted_rows)
 }
 
-/// Tables whose definition is saved without rows; a dump without any rows says so by its options.
+/// The needed objects that are in the dump, each with what needs it, by name.
+fn brought(needed: &Needed, catalog: &Catalog, session: &Session) -> Vec<Brought> {
+    let there = needed
+        .reasons()
+        .filter(|(id, _)| catalog.parts_of(*id).has(Part::Define));
+    let mut brought: Vec<Brought> = there
+        .map(|(id, needed_by)| Brought {
+            object: name_of(id, catalog, session),
+            needed_by: name_of(needed_by, catalog, session),
+        })
+        .collect();
+    brought.sort_by(|a, b| a.object.cmp(&b.object));
+    brought
+}
+
+/// Tables whose definition is saved without rows, or with some of them; a dump without any rows says so by its options.
 fn skipped_rows(locked: &Locked, options: &DumpOptions) -> Vec<Skipped> {
-    if options.selection.schema_only {
+    if !options.selection.wants_rows() {
         return Vec::new();
     }
     let wanted = &locked.wanted;
@@ -174,12 +223,20 @@ fn skipped_rows(locked: &Locked, options: &DumpOptions) -> Vec<Skipped> {
             .get(&row.oid)
             .is_some_and(|parts| parts.has(Part::Define))
     });
-    let without = defined.filter(|row| !wanted.rows.contains(&row.oid));
-    let reason = "left out by --exclude-table-data";
-    without
-        .map(|row| Skipped {
-            what: format!("rows of {}", row.qualified().quoted()),
-            reason: reason.to_owned(),
+    let reason = |row: &ListedRow| match wanted.conditions.get(&row.oid) {
+        Some(condition) => Some(format!("those for which this is not true: {condition}")),
+        None if wanted.rows.contains(&row.oid) => None,
+        None if row.unlogged && options.selection.omits(Omit::UnloggedRows) => {
+            Some("left out by --no-unlogged-table-data".to_owned())
+        }
+        None => Some("left out by --exclude-table-data".to_owned()),
+    };
+    defined
+        .filter_map(|row| {
+            Some(Skipped {
+                what: format!("rows of {}", row.qualified().quoted()),
+                reason: reason(row)?,
+            })
         })
         .collect()
 }

@@ -11,6 +11,7 @@ use crate::kinds::planner_statistics;
 use crate::kinds::row::Oid;
 use crate::kinds::toc_builder::{Aspect, Draft, DraftData, DraftKey, TocBuilder};
 use crate::kinds::{DraftForm, Object};
+use crate::selection::{Omit, RowsOf, Selection};
 use crate::toc::{DataOf, Entry, EntryId, Form, LockMode, Part, Stage, Step};
 
 /// The entries of a dump, and what is still to be read for them.
@@ -28,27 +29,18 @@ pub(super) struct Toc {
     pub warnings: Vec<String>,
 }
 
-/// Which entries the archive gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Sections {
-    /// Leave definitions out (`-a`).
-    pub without_definitions: bool,
-    /// Leave tablespaces out.
-    pub without_tablespaces: bool,
-}
-
 /// Builds the entries of a loaded catalog.
 pub(super) fn build(
     cx: RenderCx<'_>,
-    sections: Sections,
+    selection: &Selection,
     wanted_rows: &dyn Fn(&Draft) -> bool,
 ) -> Toc {
     let (mut drafts, _) = drafts_of(cx);
-    drafts.retain(|draft| draft.data.is_none() && !is_value(draft) || wanted_rows(draft));
+    drafts.retain(wanted_rows);
     let links = Links::new(cx.catalog, &drafts);
     let graph = links.graph(cx, &drafts);
     let order = graph.order();
-    let mut toc = Assembly::new(cx, &drafts, &order, sections).entries();
+    let mut toc = Assembly::new(cx, &drafts, &order, selection).entries();
     toc.warnings = order
         .warnings
         .iter()
@@ -60,6 +52,19 @@ pub(super) fn build(
 
 fn is_value(draft: &Draft) -> bool {
     draft.key.aspect == Aspect::SequenceValue
+}
+
+fn rows_of(draft: &Draft, cx: RenderCx<'_>) -> RowsOf {
+    match &draft.data {
+        Some(data) if cx.core().is_member(CatalogId::relation(data.relation)) => {
+            RowsOf::Configuration
+        }
+        Some(DraftData {
+            of: DataOf::Table { unlogged: true, .. },
+            ..
+        }) => RowsOf::Unlogged,
+        _ => RowsOf::Any,
+    }
 }
 
 fn drafts_of(cx: RenderCx<'_>) -> (Vec<Draft>, HashMap<DraftKey, usize>) {
@@ -120,7 +125,7 @@ struct Assembly<'a> {
     cx: RenderCx<'a>,
     drafts: &'a [Draft],
     order: &'a Order,
-    sections: Sections,
+    selection: &'a Selection,
     /// The entry at each position of the order, if it is kept.
     ids: Vec<Option<EntryId>>,
     /// The entry that makes each draft whole.
@@ -128,18 +133,24 @@ struct Assembly<'a> {
 }
 
 impl<'a> Assembly<'a> {
-    fn new(cx: RenderCx<'a>, drafts: &'a [Draft], order: &'a Order, sections: Sections) -> Self {
+    fn new(
+        cx: RenderCx<'a>,
+        drafts: &'a [Draft],
+        order: &'a Order,
+        selection: &'a Selection,
+    ) -> Self {
         let mut assembly = Assembly {
             cx,
             drafts,
             order,
-            sections,
+            selection,
             ids: Vec::new(),
             by_key: HashMap::new(),
         };
         let mut next = 0;
         for placed in &order.sequence {
-            let keep = !sections.without_definitions || placed.stage == Stage::Data;
+            let draft = &drafts[placed.node];
+            let keep = selection.wants_class(draft.label, placed.stage, rows_of(draft, cx));
             let id = keep.then_some(EntryId(next));
             next += u32::from(keep);
             assembly.ids.push(id);
@@ -271,8 +282,11 @@ impl<'a> Assembly<'a> {
             tablespace: draft
                 .tablespace
                 .clone()
-                .filter(|_| !self.sections.without_tablespaces),
-            access_method: draft.access_method.clone(),
+                .filter(|_| !self.selection.omits(Omit::Tablespaces)),
+            access_method: draft
+                .access_method
+                .clone()
+                .filter(|_| !self.selection.omits(Omit::AccessMethods)),
             after: Vec::new(),
             grants: Vec::new(),
             needs,

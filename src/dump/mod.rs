@@ -4,12 +4,17 @@
 //! workers, read sequence values, write TOC and data index, prove what is shared, commit the manifest.
 
 mod catalog_phase;
+mod conditions;
 mod entries;
+mod group;
 mod large_objects;
 mod links;
+mod needs;
+mod options;
 mod plan;
 mod reading;
-pub mod select;
+mod report;
+mod select;
 mod sink;
 mod source;
 mod split;
@@ -19,31 +24,34 @@ mod wide_rows;
 mod worker;
 mod writing;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use postgres_types::{ToSql, Type};
 
+pub use self::options::DumpOptions;
+pub use self::report::{DumpReport, Planned, PlannedTable};
+
 use self::catalog_phase::{Looked, look};
+use self::group::{Before, group_of, previous, rotate};
 use self::plan::{DataPlan, PlanInputs, SizeRow};
 use self::reading::{Read, Reading};
-use self::select::Selection;
 use self::split::Method;
 use self::writing::{ArchivePlace, Committed, Rows, write};
 use crate::archive::buffer::BufferPool;
 use crate::archive::chunks::ChunkStore;
-use crate::archive::digest::Digest;
 use crate::archive::lease::Lease;
-use crate::archive::manifest::{Group, Scope};
+use crate::archive::manifest::Group;
 use crate::archive::name::ArchiveName;
-use crate::archive::repository::{GroupFilter, Repository};
+use crate::archive::repository::Repository;
 use crate::error::{Error, Result};
 use crate::kinds::row::{CatalogRow, Oid};
 use crate::pg::pin::{ClientEncoding, DumpPins, pin_dump_session};
 use crate::pg::{ConnSettings, ServerVersion, Session, SnapshotId, SnapshotReader, connect};
 use crate::progress::{Event, Progress};
+use crate::selection::Side;
 
 /// Plain chunk buffers per worker: one being filled, one in waiting, one being compressed.
 const BUFFERS_PER_JOB: usize = 3;
@@ -51,94 +59,6 @@ const BUFFERS_PER_JOB: usize = 3;
 /// How long a lease lasts. It is not renewed while the dump runs, so it must outlast it; before the manifest is written the
 /// dump proves that it still stands.
 const LEASE_LASTS: Duration = Duration::from_secs(48 * 60 * 60);
-
-/// How a database is dumped.
-#[derive(Debug, Clone)]
-pub struct DumpOptions {
-    /// Connections that read rows, besides the coordinator's.
-    pub jobs: usize,
-    /// The archive's name; the database and the time otherwise.
-    pub name: Option<ArchiveName>,
-    /// What is dumped.
-    pub selection: Selection,
-    /// zstd's level.
-    pub level: i32,
-    /// The configured job that this dump belongs to.
-    pub job: Option<String>,
-    /// Remove older archives of the group after success, keeping so many.
-    pub keep_last: Option<usize>,
-    /// Wait for a snapshot that no serializable transaction can contradict.
-    pub serializable_deferrable: bool,
-    /// Give up waiting for a table lock after so long.
-    pub lock_wait: Option<Duration>,
-    /// Tests prove that consistency hangs on the snapshot by leaving its import out.
-    #[doc(hidden)]
-    pub without_snapshot: bool,
-    /// Heap and TOAST bytes that a cell aims at; tests split small tables with it.
-    #[doc(hidden)]
-    pub cell_bytes: Option<u64>,
-}
-
-impl Default for DumpOptions {
-    fn default() -> Self {
-        DumpOptions {
-            jobs: 2,
-            name: None,
-            selection: Selection::default(),
-            level: 1,
-            job: None,
-            keep_last: None,
-            serializable_deferrable: false,
-            lock_wait: None,
-            without_snapshot: false,
-            cell_bytes: None,
-        }
-    }
-}
-
-/// What a dump did.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-#[non_exhaustive]
-pub struct DumpReport {
-    /// The archive.
-    pub name: ArchiveName,
-    /// Where its manifest is.
-    pub location: String,
-    /// Tables with rows.
-    pub tables: u64,
-    /// Rows.
-    pub rows: u64,
-    /// Raw bytes of the rows.
-    pub raw_bytes: u64,
-    /// Stored bytes of its chunks.
-    pub stored_bytes: u64,
-    /// Of those, new to the repository.
-    pub new_bytes: u64,
-    /// What was left out, with reasons.
-    pub skipped: Vec<String>,
-    /// What the user should know.
-    pub warnings: Vec<String>,
-    /// Archives that were removed because of `keep_last`.
-    pub removed: Vec<ArchiveName>,
-    /// Wall time in milliseconds.
-    pub duration_ms: u64,
-}
-
-/// A table as `--plan` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-#[non_exhaustive]
-pub struct PlannedTable {
-    /// Schema and name.
-    pub table: String,
-    /// `cells` or `whole`.
-    pub method: &'static str,
-    /// Pieces that are read on their own.
-    pub segments: usize,
-    /// Heap and TOAST bytes.
-    pub bytes: u64,
-    /// Why it is read in one piece.
-    pub reason: Option<&'static str>,
-}
 
 /// Dumps a database into a repository.
 ///
@@ -156,6 +76,7 @@ pub async fn dump(
         bytes: 0,
         tasks: 0,
     });
+    options.selection.check(Side::Dump)?;
     let (session, search_path) = open_coordinator(source, options).await?;
     let created = Timestamp::now();
     let mut looked = look(source, session, search_path, options, progress.as_ref()).await?;
@@ -288,7 +209,8 @@ impl Run<'_> {
 }
 
 /// Plans a dump without reading rows.
-pub async fn plan(source: &ConnSettings, options: &DumpOptions) -> Result<Vec<PlannedTable>> {
+pub async fn plan(source: &ConnSettings, options: &DumpOptions) -> Result<Planned> {
+    options.selection.check(Side::Dump)?;
     let (session, search_path) = open_coordinator(source, options).await?;
     let looked = look(
         source,
@@ -308,7 +230,8 @@ pub async fn plan(source: &ConnSettings, options: &DumpOptions) -> Result<Vec<Pl
     let mut tables: Vec<PlannedTable> = plan.tables.iter().map(planned).collect();
     tables.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.table.cmp(&b.table)));
     looked.owner.finish().await?.close().await;
-    Ok(tables)
+    let brought = looked.brought;
+    Ok(Planned { tables, brought })
 }
 
 fn planned(table: &plan::TablePlan) -> PlannedTable {
@@ -333,8 +256,12 @@ async fn open_coordinator(
     let session = connect(source, "dump").await?;
     crate::pg::pooler::require_own_backend(&session, source).await?;
     let search_path = source::search_path(&session).await?;
+    let pins = DumpPins {
+        foreign_tables: options.reads_foreign_tables(),
+        ..DumpPins::default()
+    };
     session
-        .pin(&pin_dump_session(session.version(), &DumpPins::default()))
+        .pin(&pin_dump_session(session.version(), &pins))
         .await?;
     if let Some(wait) = options.lock_wait {
         let set = format!("SET lock_timeout = {}", wait.as_millis());
@@ -378,69 +305,6 @@ async fn open_fresh(settings: &ConnSettings, version: ServerVersion) -> Result<S
     Ok(session)
 }
 
-fn group_of(looked: &Looked, options: &DumpOptions) -> Group {
-    let scope = if options.selection.is_full() {
-        Scope::Full
-    } else {
-        Scope::Partial
-    };
-    Group {
-        system_identifier: looked.facts.source.system_identifier.clone(),
-        database: looked.facts.database.name.clone(),
-        job: options.job.clone(),
-        scope,
-    }
-}
-
-/// What the group's newest archive tells the next dump.
-#[derive(Debug, Default)]
-struct Before {
-    archive: Option<ArchiveName>,
-    /// Cell lengths by the quoted table name.
-    cells: HashMap<String, u32>,
-    /// Its chunks, which the lease protects: what they hold need not be sent again.
-    chunks: HashSet<Digest>,
-}
-
-/// A damaged or unreadable predecessor is no reason not to dump: it only costs the chunk boundaries' continuity.
-async fn previous(repository: &Repository, group: &Group) -> Result<Before> {
-    let filter = GroupFilter {
-        system_identifier: Some(group.system_identifier.clone()),
-        database: Some(group.database.clone()),
-        job: Some(group.job.clone()),
-        scope: Some(group.scope),
-    };
-    let archive = match repository.latest(&filter).await {
-        Ok(archive) => archive,
-        Err(Error::NotFound { .. } | Error::Corrupt { .. } | Error::Feature { .. }) => {
-            return Ok(Before::default());
-        }
-        Err(error) => return Err(error),
-    };
-    let (Ok(entries), Ok(indexes)) = (archive.entries().await, archive.table_indexes().await)
-    else {
-        return Ok(Before::default());
-    };
-    let mut cells = HashMap::new();
-    let mut chunks = HashSet::new();
-    for index in indexes {
-        let pieces = index.segments.iter().flat_map(|segment| &segment.pieces);
-        chunks.extend(pieces.map(|piece| piece.chunk));
-        let entry = entries.get(index.entry.0 as usize);
-        let Some(crate::toc::DataOf::Table { target, .. }) =
-            entry.and_then(|entry| entry.data.as_ref())
-        else {
-            continue;
-        };
-        cells.extend(index.cell_blocks.map(|blocks| (target.text(), blocks)));
-    }
-    Ok(Before {
-        archive: Some(archive.manifest().name.clone()),
-        cells,
-        chunks,
-    })
-}
-
 async fn plan_data(
     looked: &Looked,
     session: &Session,
@@ -469,35 +333,10 @@ async fn plan_data(
     let inputs = PlanInputs {
         server: session.version(),
         sizes: &sizes,
+        conditions: &looked.conditions,
         cells_before,
         lo_starts: &lo_starts,
         cell_bytes: cell_bytes.unwrap_or(split::CELL_BYTES),
     };
     Ok((plan::plan(&looked.toc.data, inputs), pages_readable))
-}
-
-/// Removes the group's older archives, keeping `keep`, this one included. Only after its own success.
-async fn rotate(
-    repository: &Repository,
-    newest: &crate::archive::manifest::Manifest,
-    keep: usize,
-) -> Result<Vec<ArchiveName>> {
-    let archives = repository.archives().await?;
-    let same: Vec<&ArchiveName> = archives
-        .iter()
-        .filter(|listed| listed.manifest.is_ok() && listed.group.as_ref() == Some(&newest.group))
-        .map(|listed| &listed.name)
-        .collect();
-    let n_gone = same.len().saturating_sub(keep.max(1));
-    let gone: Vec<ArchiveName> = same
-        .into_iter()
-        .filter(|name| **name != newest.name)
-        .take(n_gone)
-        .cloned()
-        .collect();
-    for name in &gone {
-        let why = format!("rotated after {}: the newest {keep} are kept", newest.name);
-        repository.remove(name, &why).await?;
-    }
-    Ok(gone)
 }

@@ -1,12 +1,12 @@
 //! What is read and how: tables in cells, small tables in packs, large objects in ranges; largest first. Pure but for its row types.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::split::{self, Method, SMALL_BYTES_MAX, TableSize};
 use crate::kinds::row::{Oid, catalog_row};
 use crate::kinds::toc_builder::DraftData;
 use crate::pg::version::ServerVersion;
-use crate::sql::{Ident, Sql, sql};
+use crate::sql::{Condition, Ident, Sql, sql};
 use crate::toc::{DataOf, EntryId, printable};
 
 catalog_row! {
@@ -23,6 +23,7 @@ catalog_row! {
             "CASE WHEN c.reltoastrelid = 0 THEN 0 ELSE pg_catalog.pg_relation_size(c.reltoastrelid) END"
         ),
         is_heap: bool = col("a.amname IS NOT DISTINCT FROM 'heap'"),
+        is_foreign: bool = col("c.relkind = 'f'"),
         /// True if text that is too wide may be read in binary instead: built-in scalars with both functions.
         binary_works: bool = col(
             "NOT EXISTS (SELECT 1 FROM pg_catalog.pg_attribute b JOIN pg_catalog.pg_type t ON t.oid = b.atttypid \
@@ -48,6 +49,10 @@ pub(super) struct TablePlan {
     pub columns: Vec<String>,
     /// `WHERE …`, or empty.
     pub condition: Sql,
+    /// The user's condition.
+    pub filter: Option<String>,
+    /// True if its rows are on another server: then nothing can be locked, and one connection must read them.
+    pub is_foreign: bool,
     /// Storage.
     pub size: TableSize,
     /// How it is read.
@@ -107,6 +112,8 @@ pub(super) struct PlanInputs<'a> {
     pub server: ServerVersion,
     /// Sizes by OID.
     pub sizes: &'a HashMap<Oid, SizeRow>,
+    /// The user's conditions by OID.
+    pub conditions: &'a BTreeMap<Oid, String>,
     /// Cell lengths of the group's previous dump, by qualified name.
     pub cells_before: &'a HashMap<String, u32>,
     /// First numbers of the ranges of large objects.
@@ -155,7 +162,10 @@ fn table(entry: EntryId, data: &DraftData, target: &Sql, inputs: PlanInputs<'_>)
         is_heap: row.is_some_and(|row| row.is_heap),
     };
     let before = inputs.cells_before.get(&target.text()).copied();
-    let method = if data.condition.is_empty() {
+    let is_foreign = row.is_some_and(|row| row.is_foreign);
+    let method = if is_foreign {
+        Method::Whole("its rows are on a foreign server")
+    } else if data.condition.is_empty() {
         split::method(&size, inputs.server, before, inputs.cell_bytes)
     } else {
         Method::Whole("an extension chooses its rows by a condition")
@@ -175,6 +185,8 @@ fn table(entry: EntryId, data: &DraftData, target: &Sql, inputs: PlanInputs<'_>)
         target: target.clone(),
         columns: data.columns.clone(),
         condition: data.condition.clone(),
+        filter: inputs.conditions.get(&data.relation).cloned(),
+        is_foreign,
         size,
         method,
         cells,
@@ -190,7 +202,7 @@ fn jobs_of(tables: &[TablePlan]) -> (Vec<(u64, Vec<Job>)>, Vec<Job>) {
         if !table.cells.is_empty() {
             let cells = (0..table.cells.len()).map(|cell| Job::Cell { table: i, cell });
             large.push((table.size.n_bytes(), cells.collect()));
-        } else if table.size.n_bytes() > SMALL_BYTES_MAX {
+        } else if table.size.n_bytes() > SMALL_BYTES_MAX || table.is_foreign {
             large.push((table.size.n_bytes(), vec![Job::Whole { table: i }]));
         } else {
             small.push(i);
@@ -220,15 +232,19 @@ impl TablePlan {
         let columns = Sql::list(self.columns.iter().map(|name| Ident::new(&**name)));
         let format = if binary { " (FORMAT binary)" } else { "" };
         let range = cell.map(|cell| range_condition(self.cells[cell]));
-        if range.is_none() && self.condition.is_empty() {
+        let filter = self.filter.as_ref().map(|text| sql![Condition(text)]);
+        let conditions: Vec<Sql> = range.into_iter().chain(filter).collect();
+        if conditions.is_empty() && self.condition.is_empty() && !self.is_foreign {
             let list = (!self.columns.is_empty()).then(|| sql![" (", columns, ")"]);
             return sql!["COPY ", &self.target, list, " TO STDOUT", format];
         }
+        let only =
+            (!conditions.is_empty()).then(|| sql![" WHERE ", Sql::join(&conditions, " AND ")]);
         let from = sql!["SELECT ", columns, " FROM ONLY ", &self.target];
         sql![
             "COPY (",
             from,
-            range,
+            only,
             " ",
             &self.condition,
             ") TO STDOUT",
@@ -248,7 +264,7 @@ impl TablePlan {
 
 fn range_condition((from, to): (u32, Option<u32>)) -> Sql {
     let upper = to.map(|to| sql![" AND ctid < '(", to, ",0)'"]);
-    sql![" WHERE ctid >= '(", from, ",0)'", upper]
+    sql!["ctid >= '(", from, ",0)'", upper]
 }
 
 #[cfg(test)]
@@ -282,6 +298,7 @@ mod tests {
             heap_bytes: Some(mib << 20),
             toast_bytes: Some(0),
             is_heap: true,
+            is_foreign: false,
             binary_works: true,
         }
     }
@@ -302,6 +319,7 @@ mod tests {
         let inputs = PlanInputs {
             server: V18,
             sizes: &sizes,
+            conditions: &BTreeMap::from([(4, "a > 5 -- new".to_owned())]),
             cells_before: &HashMap::new(),
             lo_starts: &[],
             cell_bytes: split::CELL_BYTES,
@@ -319,6 +337,25 @@ mod tests {
             panic!("a pack comes last")
         };
         assert_eq!(tables, &[3, 0], "in name order");
+    }
+
+    #[test]
+    fn a_condition_stands_in_parentheses_beside_the_range() {
+        let plan = planned();
+        let whole = plan.tables[3].copy_statement(None, false).text();
+        assert_eq!(
+            whole,
+            "COPY (SELECT \"a\", \"B b\" FROM ONLY \"s\".\"also\" WHERE (\na > 5 -- new\n) ) TO STDOUT"
+        );
+        let large = TablePlan {
+            filter: Some("true".to_owned()),
+            ..plan.tables[2].clone()
+        };
+        let cell = large.copy_statement(Some(4), false).text();
+        assert!(
+            cell.contains("WHERE ctid >= '(32768,0)' AND (\ntrue\n)"),
+            "{cell}"
+        );
     }
 
     #[test]

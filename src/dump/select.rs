@@ -1,157 +1,56 @@
-//! Which objects a dump holds: the user's patterns against a listing. Pure.
+//! Which objects a dump holds: a selection against a listing. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::needs::Needed;
 use crate::catalog::listing::{ListedRow, Listing, NameIndex};
 use crate::catalog::wanted::Wanted;
 use crate::error::{Error, Result};
+use crate::kinds::arena::class;
 use crate::kinds::row::Oid;
-use crate::sql::{Pattern, PatternScope};
-use crate::toc::{Part, PartSet};
+use crate::selection::filters::{Filter, Filters};
+use crate::selection::{Omit, Selection};
+use crate::sql::PatternScope;
+use crate::toc::{Part, PartSet, printable};
 
-/// What the user chose. The default is everything.
-#[derive(Debug, Clone, Default)]
-#[allow(clippy::struct_excessive_bools)] // each is a switch of the command line with pg_dump's name
-pub struct Selection {
-    /// `-n`: only these schemas.
-    pub schemas: Vec<String>,
-    /// `-N`: not these schemas.
-    pub exclude_schemas: Vec<String>,
-    /// `-t`: only these relations.
-    pub tables: Vec<String>,
-    /// `-T`: not these relations.
-    pub exclude_tables: Vec<String>,
-    /// Definition yes, rows no.
-    pub exclude_table_data: Vec<String>,
-    /// `-s`: no rows.
-    pub schema_only: bool,
-    /// `-a`: rows only.
-    pub data_only: bool,
-    /// `-O`: no owners.
-    pub no_owner: bool,
-    /// `-x`: no privileges.
-    pub no_privileges: bool,
-    /// No comments.
-    pub no_comments: bool,
-    /// No tablespaces.
-    pub no_tablespaces: bool,
-    /// Planner statistics too; they hold samples of the rows.
-    pub statistics: bool,
-}
-
-impl Selection {
-    /// True if nothing narrows the dump, so that the archive can replace its database.
-    pub fn is_full(&self) -> bool {
-        let no_patterns = [
-            &self.schemas,
-            &self.exclude_schemas,
-            &self.tables,
-            &self.exclude_tables,
-            &self.exclude_table_data,
-        ]
-        .iter()
-        .all(|patterns| patterns.is_empty());
-        let all_parts =
-            !(self.no_owner || self.no_privileges || self.no_comments || self.no_tablespaces);
-        no_patterns && all_parts && !self.schema_only && !self.data_only
-    }
-
-    /// The options as the user would type them, for the manifest.
-    pub fn as_options(&self) -> Vec<String> {
-        let lists = [
-            ("-n", &self.schemas),
-            ("-N", &self.exclude_schemas),
-            ("-t", &self.tables),
-            ("-T", &self.exclude_tables),
-            ("--exclude-table-data", &self.exclude_table_data),
-        ];
-        let patterns = lists.iter().flat_map(|(flag, patterns)| {
-            patterns
-                .iter()
-                .map(move |pattern| format!("{flag} {pattern}"))
-        });
-        let switches = [
-            ("-s", self.schema_only),
-            ("-a", self.data_only),
-            ("-O", self.no_owner),
-            ("-x", self.no_privileges),
-            ("--statistics", self.statistics),
-            ("--no-comments", self.no_comments),
-            ("--no-tablespaces", self.no_tablespaces),
-        ];
-        patterns
-            .chain(
-                switches
-                    .iter()
-                    .filter(|(_, on)| *on)
-                    .map(|(flag, _)| (*flag).to_owned()),
-            )
-            .collect()
-    }
-
-    fn mask(&self) -> PartSet {
-        let leave_out = [
-            (Part::Owner, self.no_owner),
-            (Part::Acl, self.no_privileges),
-            (Part::Comment, self.no_comments),
-        ];
-        leave_out
-            .iter()
-            .filter(|(_, out)| *out)
-            .fold(PartSet::ALL, |set, (part, _)| set.without(*part))
-    }
-
-    /// Applies the selection to a listing.
-    ///
-    /// Errors: [`Error::Usage`] for a pattern that is none, that names another database, or that matches nothing.
-    pub fn choose(&self, listing: &Listing) -> Result<Wanted> {
-        let matcher = Matcher::new(self, listing)?;
-        let mut wanted = Wanted {
-            everything: self.schemas.is_empty() && self.tables.is_empty(),
-            mask: self.mask(),
-            ..Wanted::default()
-        };
-        wanted.extension_rows = wanted.everything;
-        wanted.planner_statistics = self.statistics;
-        wanted.large_objects = wanted.everything && !self.schema_only;
-        if self.tables.is_empty() {
-            for schema in listing
-                .schemas
-                .values()
-                .filter(|schema| matcher.schema_wanted(&schema.name))
-            {
-                wanted.contents_of.insert(schema.oid);
-                wanted.schemas.insert(schema.oid);
-            }
+/// Applies a selection to a listing; `needed` is wanted too, unless it is left out by name.
+///
+/// Errors: [`Error::Usage`] for a pattern that is none, that names another database, or an include pattern that matches nothing.
+pub(super) fn choose(selection: &Selection, listing: &Listing, needed: &Needed) -> Result<Wanted> {
+    let matcher = Matcher::new(selection, listing)?;
+    let mut wanted = Wanted {
+        everything: selection.includes_everything(),
+        mask: selection.parts(),
+        planner_statistics: selection.statistics,
+        without_compression: selection.omits(Omit::ToastCompression),
+        ..Wanted::default()
+    };
+    wanted.large_objects =
+        selection.wants_rows() && selection.large_objects.unwrap_or(wanted.everything);
+    matcher.schemas(&mut wanted);
+    matcher.extensions(&mut wanted);
+    for id in needed.objects() {
+        match id.class {
+            class::RELATION => {}
+            class::NAMESPACE => _ = wanted.schemas.insert(id.oid),
+            class::EXTENSION => _ = wanted.extensions.insert(id.oid),
+            _ => _ = wanted.needed.insert(id),
         }
-        let chosen: BTreeSet<Oid> = listing
-            .relations
-            .values()
-            .filter(|relation| matcher.relation_wanted(relation, &wanted))
-            .map(|relation| relation.oid)
-            .collect();
-        for relation in listing.relations.values() {
-            let parts = parts_of(relation, &chosen, &wanted);
-            if !parts.is_empty() {
-                wanted.relations.insert(relation.oid, parts);
-            }
-            let own = parts.has(Part::Data) && !self.schema_only;
-            // Configuration is part of an extension, as its definition is.
-            let config = relation.config && wanted.extension_rows;
-            let rows = relation.kind == 'r' && (own || config);
-            if rows && !matcher.rows_excluded(relation) {
-                wanted.rows.insert(relation.oid);
-            }
-        }
-        Ok(wanted)
     }
+    matcher.relations(&mut wanted, needed);
+    matcher.rows(&mut wanted);
+    matcher
+        .filters
+        .check_matched("", &|noun| matcher.names_of(noun))?;
+    wanted.conditions = matcher.conditions(&wanted)?;
+    wanted.warnings = matcher.filters.idle_exclusions();
+    Ok(wanted)
 }
 
 /// Members give privileges only; a sequence goes with the table that owns it, an identity's in every respect.
 fn parts_of(relation: &ListedRow, chosen: &BTreeSet<Oid>, wanted: &Wanted) -> PartSet {
-    if relation.extension.is_some() {
-        let in_sight = wanted.everything || wanted.contents_of.contains(&relation.schema_oid);
-        return if in_sight {
+    if let Some(extension) = relation.extension {
+        return if wanted.extensions.contains(&extension) {
             PartSet::NONE.with(Part::Acl)
         } else {
             PartSet::NONE
@@ -169,133 +68,240 @@ fn parts_of(relation: &ListedRow, chosen: &BTreeSet<Oid>, wanted: &Wanted) -> Pa
 }
 
 struct Matcher<'a> {
+    selection: &'a Selection,
     listing: &'a Listing,
     names: NameIndex<'a>,
-    schemas: Vec<Pattern>,
-    exclude_schemas: Vec<Pattern>,
-    tables: Vec<Pattern>,
-    exclude_tables: Vec<Pattern>,
-    exclude_table_data: Vec<Pattern>,
+    filters: Filters,
 }
 
 impl<'a> Matcher<'a> {
-    fn new(selection: &Selection, listing: &'a Listing) -> Result<Matcher<'a>> {
-        let parse = |patterns: &[String], scope| -> Result<Vec<Pattern>> {
-            let parsed: Result<Vec<Pattern>> = patterns
-                .iter()
-                .map(|text| Pattern::parse(text, scope))
-                .collect();
-            let parsed = parsed?;
-            match parsed
-                .iter()
-                .find(|p| p.database().is_some_and(|name| name != listing.database))
-            {
-                None => Ok(parsed),
-                Some(other) => Err(Error::Usage(format!(
-                    "pattern {:?} names another database than {:?}, which is connected",
-                    other.text(),
-                    listing.database
-                ))),
-            }
-        };
-        let matcher = Matcher {
+    fn new(selection: &'a Selection, listing: &'a Listing) -> Result<Matcher<'a>> {
+        let filters = Filters::new(selection)?;
+        filters.check_database(&listing.database)?;
+        Ok(Matcher {
+            selection,
             listing,
             names: listing.name_index(),
-            schemas: parse(&selection.schemas, PatternScope::Schema)?,
-            exclude_schemas: parse(&selection.exclude_schemas, PatternScope::Schema)?,
-            tables: parse(&selection.tables, PatternScope::Relation)?,
-            exclude_tables: parse(&selection.exclude_tables, PatternScope::Relation)?,
-            exclude_table_data: parse(&selection.exclude_table_data, PatternScope::Relation)?,
-        };
-        matcher.must_match()?;
-        Ok(matcher)
+            filters,
+        })
     }
 
-    /// A pattern that matches nothing is a mistake, not an empty dump.
-    fn must_match(&self) -> Result<()> {
-        let schemas = self.schemas.iter().chain(&self.exclude_schemas);
-        for pattern in schemas {
-            if !self
-                .listing
-                .schemas
-                .values()
-                .any(|schema| pattern.matches_name(&schema.name))
-            {
-                return Err(Error::Usage(format!(
-                    "no schema matches {:?}",
-                    pattern.text()
-                )));
+    /// What there is of a noun, for hints: as printed, and by which name it is compared.
+    fn names_of(&self, noun: &str) -> Vec<(String, String)> {
+        let plain = |name: &String| (printable(name), name.clone());
+        match noun {
+            "schema" => {
+                let all = self.listing.schemas.values();
+                all.map(|schema| plain(&schema.name)).collect()
+            }
+            "extension" => {
+                let all = self.listing.extensions.values();
+                all.map(|extension| plain(&extension.name)).collect()
+            }
+            "foreign server" => self.listing.servers.iter().map(plain).collect(),
+            _ => {
+                let all = self.listing.relations.values();
+                all.map(|row| (shown(row), row.name.clone())).collect()
             }
         }
-        let tables = self
-            .tables
-            .iter()
-            .chain(&self.exclude_tables)
-            .chain(&self.exclude_table_data);
-        for pattern in tables {
-            if !self
-                .listing
+    }
+
+    /// The relations that an option's patterns match.
+    fn matched(&self, filter: &Filter) -> BTreeSet<Oid> {
+        if filter.is_empty() {
+            return BTreeSet::new();
+        }
+        let all = self.listing.relations.values();
+        all.filter(|row| {
+            let visible = || self.listing.is_visible(row, &self.names);
+            filter.matches_relation(&row.schema, &row.name, &visible)
+        })
+        .map(|row| row.oid)
+        .collect()
+    }
+
+    /// The same with all that inherits from them.
+    fn matched_with_children(&self, filter: &Filter) -> BTreeSet<Oid> {
+        self.listing.with_descendants(&self.matched(filter))
+    }
+
+    fn names_tables(&self) -> bool {
+        !(self.filters.tables.is_empty() && self.filters.tables_and_children.is_empty())
+    }
+
+    fn schemas(&self, wanted: &mut Wanted) {
+        for schema in self.listing.schemas.values() {
+            let system = schema.name.starts_with("pg_") || schema.name == "information_schema";
+            let filters = &self.filters;
+            let named = filters.schemas.matches_name(&schema.name);
+            let included = if filters.schemas.is_empty() {
+                !system
+            } else {
+                named
+            };
+            let excluded = filters.exclude_schemas.matches_name(&schema.name);
+            if included && !excluded && !self.names_tables() {
+                wanted.contents_of.insert(schema.oid);
+                wanted.schemas.insert(schema.oid);
+            }
+        }
+    }
+
+    fn extensions(&self, wanted: &mut Wanted) {
+        for extension in self.listing.extensions.values() {
+            let named = self.filters.extensions.matches_name(&extension.name);
+            let included = if self.filters.extensions.is_empty() {
+                wanted.everything
+            } else {
+                named
+            };
+            let excluded = self
+                .filters
+                .exclude_extensions
+                .matches_name(&extension.name);
+            if included && !excluded {
+                wanted.extensions.insert(extension.oid);
+            }
+        }
+    }
+
+    fn relations(&self, wanted: &mut Wanted, needed: &Needed) {
+        let filters = &self.filters;
+        wanted.excluded = self.matched(&filters.exclude_tables);
+        wanted
+            .excluded
+            .extend(self.matched_with_children(&filters.exclude_tables_and_children));
+        let mut chosen = self.matched(&filters.tables);
+        chosen.extend(self.matched_with_children(&filters.tables_and_children));
+        if !self.names_tables() {
+            let rows = self.listing.relations.values();
+            let contained = rows.filter(|row| wanted.contents_of.contains(&row.schema_oid));
+            chosen.extend(contained.map(|row| row.oid));
+        }
+        let brought = needed.objects().filter(|id| id.class == class::RELATION);
+        chosen.extend(brought.map(|id| id.oid));
+        chosen.retain(|oid| !wanted.excluded.contains(oid));
+        for relation in self.listing.relations.values() {
+            let parts = parts_of(relation, &chosen, wanted);
+            if !parts.is_empty() {
+                wanted.relations.insert(relation.oid, parts);
+            }
+        }
+    }
+
+    /// Whose contents are wanted: rows of tables, values of sequences, what materialized views hold.
+    fn rows(&self, wanted: &mut Wanted) {
+        let filters = &self.filters;
+        let servers = self.listing.servers.iter();
+        // Each server is asked: one without tables is no mistake.
+        let servers: Vec<&String> = servers
+            .filter(|server| filters.foreign_data.matches_name(server))
+            .collect();
+        let mut without = self.matched(&filters.exclude_data);
+        without.extend(self.matched_with_children(&filters.exclude_data_and_children));
+        for relation in self.listing.relations.values() {
+            let has_rows = match relation.kind.0 {
+                'r' | 'm' | 'S' => true,
+                'f' => relation
+                    .server
+                    .as_ref()
+                    .is_some_and(|name| servers.contains(&name)),
+                _ => false,
+            };
+            let parts = wanted
                 .relations
-                .values()
-                .any(|relation| self.matches(pattern, relation))
-            {
-                let hint = if pattern.has_schema() {
-                    ""
-                } else {
-                    " in the search path (write schema.table to look elsewhere)"
-                };
-                return Err(Error::Usage(format!(
-                    "no table matches {:?}{hint}",
-                    pattern.text()
-                )));
+                .get(&relation.oid)
+                .copied()
+                .unwrap_or_default();
+            // Filling a materialized view belongs to the section after the rows.
+            let by_section = match relation.kind.0 {
+                'm' => !self.selection.schema_only,
+                _ => self.selection.wants_rows(),
+            };
+            let own = parts.has(Part::Data) && by_section;
+            // Configuration is part of an extension, as its definition is.
+            let of_wanted = relation
+                .extension
+                .is_some_and(|oid| wanted.extensions.contains(&oid));
+            let left_out = filters.exclude_schemas.matches_name(&relation.schema)
+                || wanted.excluded.contains(&relation.oid);
+            let config = relation.config && of_wanted && !left_out;
+            let unlogged = relation.unlogged && self.selection.omits(Omit::UnloggedRows);
+            let unwanted = unlogged || without.contains(&relation.oid);
+            if has_rows && (own || config) && !unwanted {
+                wanted.rows.insert(relation.oid);
             }
         }
-        Ok(())
     }
 
-    fn matches(&self, pattern: &Pattern, relation: &ListedRow) -> bool {
-        let visible = !pattern.has_schema() && self.listing.is_visible(relation, &self.names);
-        pattern.matches_relation(&relation.schema, &relation.name, visible)
+    /// The conditions by table.
+    ///
+    /// Errors: [`Error::Usage`] unless each pattern matches exactly one table, whose rows are wanted, and each table has one.
+    fn conditions(&self, wanted: &Wanted) -> Result<BTreeMap<Oid, String>> {
+        let mut conditions = BTreeMap::new();
+        for one in &self.selection.conditions {
+            let table = self.only_table(&one.table)?;
+            let wrong = |problem: &str| {
+                Err(Error::Usage(format!(
+                    "--where {}: table {} {problem}",
+                    one.table,
+                    shown(table)
+                )))
+            };
+            if table.kind == 'p' {
+                return wrong("is partitioned, so its rows are in its partitions; name those");
+            }
+            if !wanted.rows.contains(&table.oid) || table.extension.is_some() {
+                return wrong("gives no rows to this dump");
+            }
+            if conditions
+                .insert(table.oid, one.condition.clone())
+                .is_some()
+            {
+                return wrong("has two conditions; join them with AND");
+            }
+        }
+        Ok(conditions)
     }
 
-    fn any(&self, patterns: &[Pattern], relation: &ListedRow) -> bool {
-        patterns
-            .iter()
-            .any(|pattern| self.matches(pattern, relation))
+    fn only_table(&self, text: &str) -> Result<&'a ListedRow> {
+        let filter = Filter::new("table", &[text.to_owned()], PatternScope::Relation)?;
+        let matched = self.matched(&filter);
+        let tables = matched.iter().map(|oid| &self.listing.relations[oid]);
+        let tables: Vec<&ListedRow> = tables
+            .filter(|row| matches!(row.kind.0, 'r' | 'p' | 'f'))
+            .collect();
+        match tables.as_slice() {
+            [only] => Ok(only),
+            [] => {
+                filter.check_matched("", &|noun| self.names_of(noun))?;
+                Err(Error::Usage(format!("--where {text}: that is no table")))
+            }
+            many => {
+                let names: Vec<String> = many.iter().take(3).map(|row| shown(row)).collect();
+                Err(Error::Usage(format!(
+                    "--where {text}: {} tables match, {}{}; a condition is for one",
+                    many.len(),
+                    names.join(", "),
+                    if many.len() > names.len() {
+                        ", …"
+                    } else {
+                        ""
+                    }
+                )))
+            }
+        }
     }
+}
 
-    fn schema_wanted(&self, name: &str) -> bool {
-        let system = name.starts_with("pg_") || name == "information_schema";
-        let included = if self.schemas.is_empty() {
-            !system
-        } else {
-            self.schemas.iter().any(|p| p.matches_name(name))
-        };
-        included
-            && !self
-                .exclude_schemas
-                .iter()
-                .any(|pattern| pattern.matches_name(name))
-    }
-
-    fn relation_wanted(&self, relation: &ListedRow, wanted: &Wanted) -> bool {
-        let included = if self.tables.is_empty() {
-            wanted.contents_of.contains(&relation.schema_oid)
-        } else {
-            self.any(&self.tables, relation)
-        };
-        included && !self.any(&self.exclude_tables, relation)
-    }
-
-    fn rows_excluded(&self, relation: &ListedRow) -> bool {
-        self.any(&self.exclude_table_data, relation)
-    }
+fn shown(row: &ListedRow) -> String {
+    format!("{}.{}", printable(&row.schema), printable(&row.name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::listing::ListedSchema;
+    use crate::catalog::listing::{ListedExtension, ListedSchema};
     use crate::kinds::row::Letter;
 
     fn relation(oid: Oid, schema: (Oid, &str), name: &str, kind: char) -> ListedRow {
@@ -310,6 +316,8 @@ mod tests {
             config: false,
             owner_table: None,
             identity: false,
+            parents: Vec::new(),
+            server: None,
         }
     }
 
@@ -339,12 +347,25 @@ mod tests {
                 .into_iter()
                 .map(|pair| (pair.0, schema(pair)))
                 .collect(),
+            extensions: [(
+                90,
+                ListedExtension {
+                    oid: 90,
+                    name: "postgis".into(),
+                },
+            )]
+            .into(),
+            servers: vec!["far".into()],
             search_path: vec!["public".into()],
         }
     }
 
+    fn choose(selection: &Selection, listing: &Listing) -> Result<Wanted> {
+        super::choose(selection, listing, &Needed::default())
+    }
+
     fn chosen(selection: &Selection) -> Vec<Oid> {
-        let wanted = selection.choose(&listing()).unwrap();
+        let wanted = choose(selection, &listing()).unwrap();
         let defined = wanted
             .relations
             .iter()
@@ -386,8 +407,8 @@ mod tests {
             ..Selection::default()
         };
         assert_eq!(
-            rows.choose(&listing()).unwrap().rows,
-            BTreeSet::from([11, 12])
+            choose(&rows, &listing()).unwrap().rows,
+            BTreeSet::from([11, 12, 14])
         );
     }
 
@@ -399,7 +420,7 @@ mod tests {
                 ..Selection::default()
             };
             assert!(
-                matches!(selection.choose(&listing()), Err(Error::Usage(_))),
+                matches!(choose(&selection, &listing()), Err(Error::Usage(_))),
                 "{tables}"
             );
         }

@@ -22,6 +22,7 @@ use crate::archive::name::ArchiveName;
 use crate::archive::repository::{Archive, Repository};
 use crate::error::{Error, Result};
 use crate::kinds::row::Oid;
+use crate::selection::Brought;
 use crate::sql::Sql;
 use crate::toc::{Entry, EntryId, Form, Step};
 
@@ -61,6 +62,7 @@ pub(super) struct Rows {
 #[derive(Debug)]
 pub(super) struct Committed {
     archive: Archive,
+    brought: Vec<Brought>,
     warnings: Vec<String>,
 }
 
@@ -137,6 +139,7 @@ pub(super) async fn write(
     looked.owner.finish().await?.close().await;
     Ok(Committed {
         archive,
+        brought: looked.brought,
         warnings: looked.toc.warnings,
     })
 }
@@ -297,6 +300,7 @@ pub(super) fn report(
         raw_bytes: totals.raw_bytes,
         stored_bytes: totals.stored_bytes,
         new_bytes: totals.new_bytes,
+        brought: committed.brought.clone(),
         skipped: manifest
             .skipped
             .iter()

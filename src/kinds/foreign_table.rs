@@ -1,4 +1,5 @@
-//! Foreign tables. Columns, CHECKs and partitions are as those of tables; rows belong to the foreign server.
+//! Foreign tables. Columns, CHECKs and partitions are as those of tables; rows belong to the foreign server, and are an entry that
+//! selection leaves out unless that server is named.
 
 use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
 use super::common;
@@ -6,12 +7,12 @@ use super::row::{Oid, catalog_row};
 use super::table::column::Columns;
 use super::table::create::{self, InlineCheck, Statements};
 use super::table::{absorbed, aspects, inline_checks};
-use super::toc_builder::TocBuilder;
+use super::toc_builder::{Aspect, Draft, DraftData, DraftKey, TocBuilder};
 use super::{Ddl, DraftForm, KindFacts, ObjectKind};
 use crate::error::Result;
 use crate::pg::version::{ServerVersion, V18};
 use crate::sql::{Ident, ServerSql, Sql, sql};
-use crate::toc::{EntryName, Stage};
+use crate::toc::{DataOf, EntryName, Part, Stage};
 
 catalog_row! {
     /// `pg_foreign_table`.
@@ -121,6 +122,30 @@ impl ForeignTable {
     }
 }
 
+impl ForeignTable {
+    /// The entry of the rows that the foreign server has: read only where the user asks for that server.
+    fn rows(&self, cx: &RenderCx<'_>) -> Draft {
+        let columns = aspects::stored_columns(cx, self.row.oid);
+        let key = DraftKey::aspect(self.id(), Aspect::Data);
+        let mut draft = Draft::new(key, "foreign table data", self.name(cx), Stage::Data, 160);
+        draft.data = Some(DraftData {
+            relation: self.row.oid,
+            columns,
+            condition: Sql::default(),
+            of: DataOf::Table {
+                target: self.address(cx),
+                table: None,
+                unlogged: false,
+                keep_order: false,
+                via_root: None,
+                root: None,
+                by_collation: false,
+            },
+        });
+        draft
+    }
+}
+
 impl Ddl for ForeignTable {
     fn facts(&self) -> &'static KindFacts {
         &Self::FACTS
@@ -159,6 +184,9 @@ impl Ddl for ForeignTable {
     fn more(&self, cx: &RenderCx<'_>, builder: &mut TocBuilder<'_>) {
         if let Some(draft) = aspects::attach(cx, self.row.oid, self.text.bound.as_ref()) {
             builder.add(draft);
+        }
+        if cx.catalog.parts_of(self.id()).has(Part::Data) {
+            builder.add(self.rows(cx));
         }
     }
 }

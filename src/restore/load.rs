@@ -6,7 +6,7 @@ use super::plan::PlanCx;
 use super::report::{Ledger, object_of};
 use crate::archive::index::{ChunkPiece, CopyFormat, Segment, TableIndex};
 use crate::graph::scheduler::{RelationKey, Task};
-use crate::sql::{Ident, Literal, Sql, sql};
+use crate::sql::{DollarQuoted, Ident, Literal, Sql, sql};
 use crate::toc::{DataOf, Entry, EntryId, LockMode, Stage};
 
 /// The least and the most raw bytes in one transaction of a table that several connections load.
@@ -18,6 +18,8 @@ const BUNDLE_TABLES: usize = 100;
 const BUNDLE_BYTES: u64 = 8 << 20;
 /// What a load costs beside its bytes.
 const LOAD_COST: u64 = 64 << 10;
+/// Label of the rows of foreign tables, which are written through to another server.
+const FOREIGN_ROWS: &str = "foreign table data";
 
 /// One COPY.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -272,7 +274,10 @@ fn load(
             target, via_root, ..
         } => {
             let target = via_root.as_ref().unwrap_or(target);
-            table(target, index, how, cx.encoding)
+            Statements {
+                before: (entry.label == FOREIGN_ROWS).then(|| refuse_rows(target)),
+                ..table(target, index, how, cx.encoding)
+            }
         }
     };
     Load {
@@ -326,6 +331,22 @@ fn table(target: &Sql, index: &TableIndex, how: &How<'_>, encoding: &str) -> Sta
         without_triggers: how.without_triggers.then(|| target.text()),
         ..Statements::default()
     }
+}
+
+/// Whatever a foreign server has is not this run's, even if the foreign table is.
+fn refuse_rows(target: &Sql) -> String {
+    let problem = format!(
+        "foreign table {} has rows already: is its server the one that they came from?",
+        target.text()
+    );
+    let block = sql![
+        " BEGIN IF EXISTS (SELECT FROM ONLY ",
+        target,
+        ") THEN RAISE EXCEPTION USING MESSAGE = ",
+        Literal(&problem),
+        "; END IF; END "
+    ];
+    sql!["DO ", DollarQuoted(&block.text())].text()
 }
 
 /// Pages arrive as rows of (object, offset, data) and are written by the server, so that they too are one COPY.

@@ -17,6 +17,7 @@ mod examine;
 mod executor;
 mod leftover;
 mod load;
+mod names;
 mod options;
 mod plan;
 #[cfg(test)]
@@ -111,7 +112,10 @@ pub async fn restore(
     let shared = Arc::new(Shared::new(target, options, chunks, progress));
     let guard = CancelOnDrop::new(&shared);
     let mut ledger = Ledger::default();
-    for warning in warnings {
+    for warning in warnings
+        .into_iter()
+        .chain(selection.warnings.iter().cloned())
+    {
         shared.progress.event(Event::Warning(warning.clone()));
         ledger.warnings.push(warning);
     }
@@ -278,7 +282,7 @@ impl Run<'_> {
             clock.lap("rows and indexes");
         }
 
-        let analyzes = self.options.analyze && !self.options.schema_only;
+        let analyzes = self.options.analyze && self.options.selection.wants_rows();
         if analyzes && !self.has_stopped(ledger) {
             leftover::analyze(&mut workers, shared, self.selection, ledger).await?;
             clock.lap("statistics");
@@ -363,6 +367,7 @@ impl Run<'_> {
             n_rows: kept * ledger.n_rows,
             raw_bytes: kept * ledger.raw_bytes,
             lost: plan::losses(cx),
+            brought: self.selection.brought.clone(),
             not_tried: ledger.not_tried,
             rolled_back: outcome.rolled_back,
             dropped: None,

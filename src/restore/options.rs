@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::error::{Error, Result};
+use crate::selection::Selection;
 
 /// The longest name that a server takes (`NAMEDATALEN - 1`).
 const NAME_BYTES_MAX: usize = 63;
@@ -21,33 +22,13 @@ pub enum Check {
 #[derive(Debug, Clone)]
 #[allow(
     clippy::struct_excessive_bools,
-    reason = "each is a thing that the user leaves out or does not, in any combination"
+    reason = "each is a switch of the command line, in any combination"
 )]
 pub struct RestoreOptions {
     /// Connections that work at once; 0 counts as 1.
     pub jobs: usize,
-    /// Definitions only, no rows, sequence values or large objects (`-s`).
-    pub schema_only: bool,
-    /// Rows, sequence values and large objects only, into tables that exist (`-a`).
-    pub data_only: bool,
-    /// Leave all objects to the connecting user (`-O`).
-    pub no_owner: bool,
-    /// Run no `GRANT` and `REVOKE` (`-x`).
-    pub no_privileges: bool,
-    /// Run no `COMMENT ON`.
-    pub no_comments: bool,
-    /// Put everything into the target's default tablespace.
-    pub no_tablespaces: bool,
-    /// Patterns of the only schemas to restore (`-n`).
-    pub schemas: Vec<String>,
-    /// Patterns of schemas to leave out (`-N`).
-    pub exclude_schemas: Vec<String>,
-    /// Patterns of the only relations to restore, with their indexes, constraints, triggers, owned sequences and rows (`-t`).
-    pub tables: Vec<String>,
-    /// Patterns of relations to leave out (`-T`).
-    pub exclude_tables: Vec<String>,
-    /// Patterns of relations whose definition is restored without rows.
-    pub exclude_table_data: Vec<String>,
+    /// Which entries, and which of their parts.
+    pub selection: Selection,
     /// Make the database first; refused if it exists (`-C`).
     pub create: bool,
     /// Drop the chosen objects that are on the target first, in one transaction (`-c`).
@@ -82,17 +63,7 @@ impl Default for RestoreOptions {
     fn default() -> RestoreOptions {
         RestoreOptions {
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
-            schema_only: false,
-            data_only: false,
-            no_owner: false,
-            no_privileges: false,
-            no_comments: false,
-            no_tablespaces: false,
-            schemas: Vec::new(),
-            exclude_schemas: Vec::new(),
-            tables: Vec::new(),
-            exclude_tables: Vec::new(),
-            exclude_table_data: Vec::new(),
+            selection: Selection::default(),
             create: false,
             clean: false,
             single_transaction: false,
@@ -132,7 +103,7 @@ impl RestoreOptions {
     pub(super) fn check(&self) -> Result<()> {
         let conflicts = [
             (
-                self.schema_only && self.data_only,
+                self.selection.schema_only && self.selection.data_only,
                 "only definitions and only rows exclude each other",
             ),
             (
@@ -144,11 +115,11 @@ impl RestoreOptions {
                 "a database that --create makes has nothing to drop: leave out --clean, or drop the database yourself first",
             ),
             (
-                self.clean && self.data_only,
+                self.clean && self.selection.data_only,
                 "--clean drops tables, which --data-only does not make again: leave one of them out",
             ),
             (
-                self.disable_triggers && !self.data_only,
+                self.disable_triggers && !self.selection.data_only,
                 "--disable-triggers is for --data-only: otherwise triggers are made after the rows",
             ),
         ];

@@ -13,6 +13,7 @@ use super::wanted::form_for;
 use super::work::{Definition, PlannedTask, Unit, Work};
 use crate::graph::scheduler::{RelationKey, Task, TaskId};
 use crate::pg::ServerVersion;
+use crate::selection::Omit;
 use crate::sql::{Ident, Sql, sql};
 use crate::toc::{DataOf, Entry, EntryId, LockMode, Part, Stage, Step};
 
@@ -47,11 +48,17 @@ impl PlanCx<'_> {
     }
 
     fn unit(&self, entry: &Entry, statements: &[Sql], outside: bool) -> Unit {
-        let keep_tablespace = !self.options.no_tablespaces;
+        let keeps = |class| !self.options.selection.omits(class);
         Unit {
             entry: entry.id,
-            tablespace: entry.tablespace.clone().filter(|_| keep_tablespace),
-            access_method: entry.access_method.clone(),
+            tablespace: entry
+                .tablespace
+                .clone()
+                .filter(|_| keeps(Omit::Tablespaces)),
+            access_method: entry
+                .access_method
+                .clone()
+                .filter(|_| keeps(Omit::AccessMethods)),
             statements: statements.iter().map(|sql| self.text(sql)).collect(),
             outside,
         }
@@ -59,15 +66,16 @@ impl PlanCx<'_> {
 
     /// What runs right after creation: owner, comments, labels.
     fn afterwards(&self, entry: &Entry) -> Vec<Sql> {
-        let owner = entry.owner.as_ref().filter(|_| !self.options.no_owner);
+        let choice = &self.options.selection;
+        let owner = entry
+            .owner
+            .as_ref()
+            .filter(|_| choice.wants_part(Part::Owner));
         let owner = owner.map(|owner| sql!["ALTER ", &owner.target, " OWNER TO ", &owner.role]);
-        let keep = |part: Part| match part {
-            Part::Comment => !self.options.no_comments,
-            Part::Owner => !self.options.no_owner,
-            Part::Acl => !self.options.no_privileges,
-            _ => true,
-        };
-        let after = entry.after.iter().filter(|(part, _)| keep(*part));
+        let after = entry
+            .after
+            .iter()
+            .filter(|(part, _)| choice.wants_part(*part));
         owner
             .into_iter()
             .chain(after.map(|(_, sql)| sql.clone()))
@@ -104,7 +112,7 @@ impl PlanCx<'_> {
     }
 
     fn grants(&self, entry: &Entry) -> Option<Unit> {
-        if self.options.no_privileges || entry.grants.is_empty() {
+        if self.options.selection.omits(Omit::Privileges) || entry.grants.is_empty() {
             return None;
         }
         let grants: Vec<Sql> = entry

@@ -8,6 +8,7 @@ use crate::archive::Archive;
 use crate::archive::index::TableIndex;
 use crate::archive::manifest::{COLLATION_VERSION, Source};
 use crate::pg::version::UNKNOWN;
+use crate::selection::Omit;
 use crate::sql::Ident;
 
 /// What stands against a restore, and what the user should know.
@@ -141,7 +142,10 @@ fn roles(wanted: &Wanted, facts: &TargetFacts, options: &RestoreOptions, verdict
             ));
         }
     }
-    if wanted.foreign_grants.n > 0 && !facts.is_superuser && !options.no_privileges {
+    if wanted.foreign_grants.n > 0
+        && !facts.is_superuser
+        && !options.selection.omits(Omit::Privileges)
+    {
         verdict.findings.push(format!(
             "privileges on {} were granted by others than the owner, which only a superuser can repeat; connect as one, or leave privileges out with --no-privileges",
             example(&wanted.foreign_grants)

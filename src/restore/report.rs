@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::selection::Brought;
 use crate::toc::{Entry, EntryId};
 
 /// An object that could not be restored.
@@ -127,6 +128,8 @@ pub struct RestoreReport {
     pub n_rows: u64,
     /// Their raw bytes.
     pub raw_bytes: u64,
+    /// What was not chosen and came along because something chosen needs it.
+    pub brought: Vec<Brought>,
     /// What failed.
     pub failed: Vec<Failure>,
     /// What was not tried because something that it needs failed.

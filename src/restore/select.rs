@@ -1,13 +1,14 @@
-//! Which entries of an archive are restored. Pure. Labels serve the user's filters here, as everywhere in a restore;
+//! Which entries of an archive are restored: those that `names` finds, without the sections and classes that are left out. Pure. Labels serve the user's filters here, as everywhere in a restore;
 //! an entry whose label is unknown is restored like any other.
 
 use std::collections::BTreeSet;
 
 use super::adapt::{self, Route};
+use super::names;
 use super::options::RestoreOptions;
 use crate::error::{Error, Result};
-use crate::sql::{Pattern, PatternScope};
-use crate::toc::{DataOf, Entry, EntryId, Stage};
+use crate::selection::{Brought, Side};
+use crate::toc::{DataOf, Entry, EntryId};
 
 /// Labels of entries that are a relation, or one aspect of it that carries its name.
 const RELATIONS: [&str; 12] = [
@@ -32,6 +33,10 @@ pub(super) struct Selection {
     chosen: Vec<bool>,
     /// True if nothing was left out by name or section, so that the target must be empty.
     pub(super) is_whole: bool,
+    /// What came along because a chosen entry needs it.
+    pub(super) brought: Vec<Brought>,
+    /// What the user should know of the options.
+    pub(super) warnings: Vec<String>,
 }
 
 impl Selection {
@@ -45,16 +50,24 @@ impl Selection {
         options: &RestoreOptions,
     ) -> Result<Selection> {
         check_toc(archive, &entries)?;
-        let filters = Filters::new(options)?;
-        let by_name = filters.choose(&entries);
-        filters.check_all_matched()?;
+        let choice = &options.selection;
+        choice.check(Side::Restore)?;
+        let named = names::choose(choice, &entries)?;
         let chosen: Vec<bool> = entries
             .iter()
-            .zip(by_name)
-            .map(|(entry, named)| named && in_sections(entry, options))
+            .zip(named.chosen)
+            .map(|(entry, named)| named && choice.wants_class_of(entry))
             .collect();
-        let is_whole = filters.are_empty() && !options.data_only && !options.clean;
+        let is_whole = choice.leaves_no_object_out()
+            && choice.has_all_sections()
+            && !choice.data_only
+            && !options.clean;
+        let has_entry = |id: EntryId| chosen[id.0 as usize];
+        let brought = named.brought.into_iter();
+        let brought = brought.filter(|(id, _)| has_entry(*id));
         Ok(Selection {
+            brought: brought.map(|(_, brought)| brought).collect(),
+            warnings: named.warnings,
             entries,
             chosen,
             is_whole,
@@ -140,21 +153,6 @@ fn check_toc(archive: &str, entries: &[Entry]) -> Result<()> {
     Ok(())
 }
 
-/// True if the sections that the user wants include the entry.
-fn in_sections(entry: &Entry, options: &RestoreOptions) -> bool {
-    let is_content = entry.label.starts_with("large object")
-        || entry.label == "materialized view data"
-        || entry.label == "planner statistics"
-        || entry.stage == Stage::Data;
-    // An extension's own tables hold configuration, which belongs to its definition.
-    let is_configuration = matches!(entry.data, Some(DataOf::Table { table: None, .. }));
-    match (options.schema_only, options.data_only) {
-        (true, _) => !is_content || is_configuration,
-        (_, true) => is_content,
-        _ => true,
-    }
-}
-
 /// The relation that the entry is, or belongs to.
 pub(super) fn relation_of(entry: &Entry) -> Option<(&str, &str)> {
     let name = &entry.name;
@@ -167,149 +165,10 @@ pub(super) fn relation_of(entry: &Entry) -> Option<(&str, &str)> {
     Some((name.schema.as_deref()?, relation))
 }
 
-/// A pattern, and whether it has matched anything.
-#[derive(Debug)]
-struct Filter {
-    pattern: Pattern,
-    option: &'static str,
-    matched: std::cell::Cell<bool>,
-}
-
-#[derive(Debug)]
-struct Filters {
-    schemas: Vec<Filter>,
-    exclude_schemas: Vec<Filter>,
-    tables: Vec<Filter>,
-    exclude_tables: Vec<Filter>,
-    exclude_data: Vec<Filter>,
-}
-
-impl Filters {
-    fn new(options: &RestoreOptions) -> Result<Filters> {
-        let parse = |texts: &[String], scope, option| -> Result<Vec<Filter>> {
-            let one = |text: &String| {
-                Ok(Filter {
-                    pattern: Pattern::parse(text, scope)?,
-                    option,
-                    matched: false.into(),
-                })
-            };
-            texts.iter().map(one).collect()
-        };
-        let (schema, relation) = (PatternScope::Schema, PatternScope::Relation);
-        Ok(Filters {
-            schemas: parse(&options.schemas, schema, "schema")?,
-            exclude_schemas: parse(&options.exclude_schemas, schema, "excluded schema")?,
-            tables: parse(&options.tables, relation, "table")?,
-            exclude_tables: parse(&options.exclude_tables, relation, "excluded table")?,
-            exclude_data: parse(
-                &options.exclude_table_data,
-                relation,
-                "table without its rows",
-            )?,
-        })
-    }
-
-    fn all(&self) -> impl Iterator<Item = &Filter> {
-        [
-            &self.schemas,
-            &self.exclude_schemas,
-            &self.tables,
-            &self.exclude_tables,
-            &self.exclude_data,
-        ]
-        .into_iter()
-        .flatten()
-    }
-
-    /// True if no object is left out; rows may be.
-    fn are_empty(&self) -> bool {
-        self.all().count() == self.exclude_data.len()
-    }
-
-    fn check_all_matched(&self) -> Result<()> {
-        match self.all().find(|filter| !filter.matched.get()) {
-            None => Ok(()),
-            Some(filter) => Err(Error::Usage(format!(
-                "no {} in the archive matches {:?}; `pgark show` lists what is in it",
-                filter.option,
-                filter.pattern.text()
-            ))),
-        }
-    }
-
-    fn choose(&self, entries: &[Entry]) -> Vec<bool> {
-        let mut chosen: Vec<bool> = entries.iter().map(|entry| self.wants(entry)).collect();
-        if !self.tables.is_empty() {
-            for sequence in owned_sequences(entries, &chosen) {
-                for (entry, chosen) in entries.iter().zip(&mut chosen) {
-                    *chosen |= relation_of(entry) == Some(sequence);
-                }
-            }
-        }
-        for (entry, chosen) in entries.iter().zip(&mut chosen) {
-            *chosen &= !self.excludes(entry);
-        }
-        chosen
-    }
-
-    fn wants(&self, entry: &Entry) -> bool {
-        if self.schemas.is_empty() && self.tables.is_empty() {
-            return true;
-        }
-        let relation = relation_of(entry);
-        let as_table = relation.is_some_and(|relation| any_relation(&self.tables, relation));
-        let as_schema = schema_of(entry).is_some_and(|schema| any_schema(&self.schemas, schema));
-        as_table || as_schema
-    }
-
-    fn excludes(&self, entry: &Entry) -> bool {
-        let relation = relation_of(entry);
-        let schema = schema_of(entry);
-        let is_rows = entry.stage == Stage::Data || entry.label == "materialized view data";
-        schema.is_some_and(|schema| any_schema(&self.exclude_schemas, schema))
-            || relation.is_some_and(|relation| any_relation(&self.exclude_tables, relation))
-            || relation
-                .is_some_and(|relation| is_rows && any_relation(&self.exclude_data, relation))
-    }
-}
-
 /// The schema that the entry is, or is in.
 pub(super) fn schema_of(entry: &Entry) -> Option<&str> {
     match &entry.name.schema {
         Some(schema) => Some(schema),
         None => (entry.label == "schema").then_some(entry.name.name.as_str()),
     }
-}
-
-fn any_schema(filters: &[Filter], schema: &str) -> bool {
-    filters.iter().fold(false, |any, filter| {
-        let fits = filter.pattern.matches_name(schema);
-        filter.matched.set(filter.matched.get() || fits);
-        any || fits
-    })
-}
-
-fn any_relation(filters: &[Filter], (schema, name): (&str, &str)) -> bool {
-    filters.iter().fold(false, |any, filter| {
-        let fits = filter.pattern.matches_relation(schema, name, true);
-        filter.matched.set(filter.matched.get() || fits);
-        any || fits
-    })
-}
-
-/// Sequences that need or lock a chosen table: those that a column owns, and identities.
-fn owned_sequences<'a>(entries: &'a [Entry], chosen: &[bool]) -> BTreeSet<(&'a str, &'a str)> {
-    let is_table = |id: &EntryId| chosen[id.0 as usize] && entries[id.0 as usize].label == "table";
-    let of_table = |entry: &&Entry| {
-        let steps = entry.forms.iter().flat_map(|form| &form.steps);
-        let mut locks = steps.flat_map(|step| step.locks.iter().map(|(id, _)| id));
-        entry.label.starts_with("sequence")
-            && (entry.needs.iter().any(is_table) || locks.any(is_table))
-    };
-    entries
-        .iter()
-        .filter(of_table)
-        .filter_map(relation_of)
-        .collect()
 }

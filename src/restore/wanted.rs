@@ -6,6 +6,7 @@ use super::options::RestoreOptions;
 use super::report::object_of;
 use super::select::{Selection, relation_of};
 use crate::pg::ServerVersion;
+use crate::selection::{Omit, Selection as Choice};
 use crate::sql::{Grantee, Sql};
 use crate::toc::{DataOf, Entry, Form, Part, Stage};
 
@@ -79,9 +80,9 @@ impl Wanted {
         };
         for entry in selection.iter() {
             wanted.definition(entry, version);
-            wanted.roles_of_parts(entry, options);
-            wanted.place(entry, options);
-            wanted.names(entry, selection, options);
+            wanted.roles_of_parts(entry, &options.selection);
+            wanted.place(entry, &options.selection);
+            wanted.names(entry, selection, &options.selection);
         }
         // What gets another name is made if it is not there.
         for (old, _) in &options.map_schemas {
@@ -113,16 +114,20 @@ impl Wanted {
         self.roles.entry(name.to_owned()).or_default()
     }
 
-    fn roles_of_parts(&mut self, entry: &Entry, options: &RestoreOptions) {
-        if let Some(owner) = entry.owner.as_ref().filter(|_| !options.no_owner) {
+    fn roles_of_parts(&mut self, entry: &Entry, choice: &Choice) {
+        if let Some(owner) = entry
+            .owner
+            .as_ref()
+            .filter(|_| choice.wants_part(Part::Owner))
+        {
             self.role(&owner.role.0).owns.add(entry);
         }
         let after = entry.after.iter();
-        let kept = after.filter(|(part, _)| !(options.no_comments && *part == Part::Comment));
+        let kept = after.filter(|(part, _)| choice.wants_part(*part));
         for role in kept.flat_map(|(_, statement)| statement.roles()) {
             self.role(role).defines.add(entry);
         }
-        if options.no_privileges {
+        if choice.omits(Omit::Privileges) {
             return;
         }
         for grant in &entry.grants {
@@ -139,12 +144,14 @@ impl Wanted {
         }
     }
 
-    fn place(&mut self, entry: &Entry, options: &RestoreOptions) {
+    fn place(&mut self, entry: &Entry, choice: &Choice) {
         let tablespace = entry.tablespace.as_ref();
-        if let Some(name) = tablespace.filter(|name| !name.is_empty() && !options.no_tablespaces) {
+        let keeps = !choice.omits(Omit::Tablespaces);
+        if let Some(name) = tablespace.filter(|name| !name.is_empty() && keeps) {
             self.tablespaces.entry(name.clone()).or_default().add(entry);
         }
-        if let Some(name) = &entry.access_method {
+        let access_method = entry.access_method.as_ref();
+        if let Some(name) = access_method.filter(|_| !choice.omits(Omit::AccessMethods)) {
             self.access_methods
                 .entry(name.clone())
                 .or_default()
@@ -152,20 +159,20 @@ impl Wanted {
         }
     }
 
-    fn names(&mut self, entry: &Entry, selection: &Selection, options: &RestoreOptions) {
+    fn names(&mut self, entry: &Entry, selection: &Selection, choice: &Choice) {
         if let Some(DataOf::Table { target, table, .. }) = &entry.data
             && table.is_none_or(|table| !selection.has(table))
-            && (options.data_only || !selection.is_whole)
+            && (choice.data_only || !selection.is_whole)
         {
             self.tables_there.insert(target.text(), object_of(entry));
         }
         if matches!(entry.data, Some(DataOf::LargeObjects)) {
             self.n_large_objects += 1;
         }
-        if options.data_only || entry.forms.is_empty() || entry.stage != Stage::PreData {
+        if choice.data_only || entry.forms.is_empty() || entry.stage != Stage::PreData {
             return;
         }
-        // Of `public` only owner, comment and privileges are restored.
+        // `public` is there from the beginning: its entry makes nothing.
         let mut steps = entry.forms.iter().flat_map(|form| &form.steps);
         if entry.label == "schema" && steps.any(|step| !step.sql.is_empty()) {
             self.schemas_new.insert(entry.name.name.clone());

@@ -47,6 +47,31 @@ impl Fragment for DollarQuoted<'_> {
     }
 }
 
+/// A condition in the user's own SQL, in parentheses on lines of its own, so that a comment cannot swallow what follows. That it
+/// is a whole expression, and not the end of one and the beginning of another, must be proved by the server first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Condition<'a>(pub &'a str);
+
+impl Condition<'_> {
+    /// The same condition as the only element of an array: what closes the parentheses does not close these brackets, so a text
+    /// that the server takes in both places is one whole expression.
+    pub fn in_brackets(&self) -> Sql {
+        let mut out = Sql::default();
+        for part in ["(ARRAY[\n", self.0, "\n]::pg_catalog.bool[])[1]"] {
+            out.push_text(part);
+        }
+        out
+    }
+}
+
+impl Fragment for Condition<'_> {
+    fn append(&self, out: &mut Sql) {
+        for part in ["(\n", self.0, "\n)"] {
+            out.push_text(part);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ pub mod script;
 mod statement;
 
 pub use ident::{Ident, QualifiedName};
-pub use literal::{DollarQuoted, Literal};
+pub use literal::{Condition, DollarQuoted, Literal};
 pub use pattern::{Pattern, PatternScope};
 pub use printable::printable;
 pub use statement::{Fragment, Grantee, Piece, Role, ServerSql, Sql};

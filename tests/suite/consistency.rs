@@ -142,10 +142,10 @@ async fn sources() -> Vec<(Server, Database)> {
         let planned = plan(&settings(&source.conninfo()), &options(false))
             .await
             .unwrap();
-        for table in &planned {
+        for table in &planned.tables {
             assert!(table.method == "cells" && table.segments >= 8, "{table:?}");
         }
-        assert_eq!(planned.len(), 2);
+        assert_eq!(planned.tables.len(), 2);
         sources.push((server, source));
     }
     sources

@@ -28,4 +28,5 @@ mod restore_basic;
 mod restore_names;
 mod restore_ways;
 mod round_trip;
+mod selecting;
 mod support;

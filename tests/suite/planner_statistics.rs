@@ -1,7 +1,7 @@
 //! Planner statistics: saved on request from any major, and handed to servers since 18, where they are what they were.
 
 use pgark::dump::DumpOptions;
-use pgark::dump::select::Selection;
+use pgark::selection::Selection;
 
 use crate::round_trip::{dump_to_memory, restore_all, settings};
 use crate::support::{Database, Major, Server, majors};

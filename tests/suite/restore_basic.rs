@@ -10,6 +10,7 @@ use pgark::error::Error;
 use pgark::pg::{ConnSettings, Environment};
 use pgark::progress::Silent;
 use pgark::restore::{Check, RestoreOptions, RestoreReport, restore};
+use pgark::selection::Selection;
 use pgark::store::{MemoryStore, Store};
 use serde_json::{Value, json};
 
@@ -420,7 +421,10 @@ async fn all_findings_come_in_one_report_before_any_change() {
     }
     // What is left out is not asked for.
     let only = RestoreOptions {
-        tables: vec!["customers".into()],
+        selection: Selection {
+            tables: vec!["customers".into()],
+            ..Selection::default()
+        },
         ..options()
     };
     let text = assert_untouched(&archive, &database, &only)
@@ -431,7 +435,10 @@ async fn all_findings_come_in_one_report_before_any_change() {
         "{text}"
     );
     let none = RestoreOptions {
-        tables: vec!["customer".into()],
+        selection: Selection {
+            tables: vec!["customer".into()],
+            ..Selection::default()
+        },
         ..options()
     };
     let error = assert_untouched(&archive, &database, &none).await;
@@ -608,7 +615,10 @@ async fn chosen_objects_and_rows_go_into_a_database_that_is_in_use() {
         .batch("CREATE SCHEMA s; CREATE TABLE s.other (a int)")
         .await;
     let only = RestoreOptions {
-        tables: vec!["s.customers".into()],
+        selection: Selection {
+            tables: vec!["s.customers".into()],
+            ..Selection::default()
+        },
         ..options()
     };
     let report = run(&archive, &database, &only).await.unwrap();
@@ -623,10 +633,8 @@ async fn chosen_objects_and_rows_go_into_a_database_that_is_in_use() {
         "{error}"
     );
     // Rows only: into empty tables that have the columns.
-    let rows = RestoreOptions {
-        data_only: true,
-        ..only.clone()
-    };
+    let mut rows = only.clone();
+    rows.selection.data_only = true;
     let error = assert_untouched(&archive, &database, &rows).await;
     assert!(error.to_string().contains("has rows already"), "{error}");
     database
@@ -642,7 +650,10 @@ async fn chosen_objects_and_rows_go_into_a_database_that_is_in_use() {
     // Definitions without rows.
     let empty = Server::shared(major).create_database("definitions");
     let bare = RestoreOptions {
-        schema_only: true,
+        selection: Selection {
+            schema_only: true,
+            ..Selection::default()
+        },
         ..options()
     };
     let report = run(&archive, &empty, &bare).await.unwrap();

@@ -7,6 +7,7 @@ use pgark::archive::Archive;
 use pgark::dump::DumpOptions;
 use pgark::progress::Silent;
 use pgark::restore::{Check, RestoreOptions, RestoreReport, restore};
+use pgark::selection::{Omit, Selection};
 
 use crate::round_trip::{dump_to_memory, settings};
 use crate::support::{Database, Server, majors};
@@ -128,7 +129,7 @@ async fn a_role_that_is_taken_on_owns_what_comes_without_owners() {
         ));
         let as_keeper = RestoreOptions {
             role: Some("keeper".into()),
-            no_owner: true,
+            selection: Selection::default().without([Omit::Owners]),
             ..options()
         };
         let report = run(&archive, &target, &as_keeper).await.unwrap();
@@ -206,7 +207,10 @@ async fn one_table_comes_back_beside_what_is_there_under_another_schema() {
     let target = server.create_database("target");
     target.psql("CREATE SCHEMA other; CREATE TABLE other.t (a int)");
     let one = RestoreOptions {
-        tables: vec!["public.plain".into()],
+        selection: Selection {
+            tables: vec!["public.plain".into()],
+            ..Selection::default()
+        },
         map_schemas: pairs(&[("public", "yesterday")]),
         ..options()
     };
@@ -218,9 +222,12 @@ async fn one_table_comes_back_beside_what_is_there_under_another_schema() {
     );
     // A schema that is neither chosen nor there is made for the time.
     let kid = RestoreOptions {
-        tables: vec!["\"B b\".kid".into()],
+        selection: Selection {
+            tables: vec!["\"B b\".kid".into()],
+            schema_only: true,
+            ..Selection::default()
+        },
         map_schemas: pairs(&[("B b", "kids")]),
-        schema_only: true,
         ..options()
     };
     target.psql("CREATE SCHEMA a; CREATE TABLE a.t (id int PRIMARY KEY); CREATE SEQUENCE a.ids");
@@ -240,7 +247,10 @@ async fn names_that_are_in_the_way_of_a_new_schema_are_found_first() {
     target.psql("CREATE SCHEMA a; CREATE SCHEMA there; CREATE TABLE public.mine (a int)");
     let before = target.pg_dump(&["--restrict-key=x"]);
     let mapped = |list: &[(&str, &str)]| RestoreOptions {
-        schemas: list.iter().map(|(old, _)| format!("\"{old}\"")).collect(),
+        selection: Selection {
+            schemas: list.iter().map(|(old, _)| format!("\"{old}\"")).collect(),
+            ..Selection::default()
+        },
         map_schemas: pairs(list),
         ..options()
     };

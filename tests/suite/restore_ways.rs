@@ -8,6 +8,7 @@ use pgark::archive::Archive;
 use pgark::dump::DumpOptions;
 use pgark::progress::Silent;
 use pgark::restore::{Check, RestoreOptions, RestoreReport, restore};
+use pgark::selection::Selection;
 use pgark::store::{MemoryStore, Store};
 use serde_json::json;
 
@@ -67,14 +68,20 @@ fn in_one() -> RestoreOptions {
 
 fn only_rows() -> RestoreOptions {
     RestoreOptions {
-        data_only: true,
+        selection: Selection {
+            data_only: true,
+            ..Selection::default()
+        },
         ..options()
     }
 }
 
 fn only_definitions() -> RestoreOptions {
     RestoreOptions {
-        schema_only: true,
+        selection: Selection {
+            schema_only: true,
+            ..Selection::default()
+        },
         ..options()
     }
 }
@@ -168,7 +175,10 @@ async fn clean_drops_nothing_but_the_archives_objects() {
         target.psql("DROP TABLE s.v1");
         // Only what is chosen goes.
         let kid = RestoreOptions {
-            tables: vec!["s.kid".into()],
+            selection: Selection {
+                tables: vec!["s.kid".into()],
+                ..Selection::default()
+            },
             ..clean()
         };
         target.psql("INSERT INTO s.parent VALUES (9); TRUNCATE s.kid");
@@ -333,7 +343,7 @@ async fn ways_that_exclude_each_other_are_refused_as_usage() {
             "has nothing to drop",
         ),
         (
-            with(|o| (o.clean, o.data_only) = (true, true)),
+            with(|o| (o.clean, o.selection.data_only) = (true, true)),
             "--clean drops tables",
         ),
         (
@@ -342,7 +352,7 @@ async fn ways_that_exclude_each_other_are_refused_as_usage() {
         ),
         (with(|o| o.disable_triggers = true), "is for --data-only"),
         (
-            with(|o| (o.schema_only, o.data_only) = (true, true)),
+            with(|o| (o.selection.schema_only, o.selection.data_only) = (true, true)),
             "exclude each other",
         ),
     ] {

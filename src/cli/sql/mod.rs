@@ -3,20 +3,22 @@
 mod rows;
 mod target;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use self::rows::RowWriter;
 use self::target::Target;
 use super::output::diagnostic;
+use super::selection::read_list;
 use super::{Context, choose, exit::Outcome, human, place};
 use crate::archive::index::{CopyFormat, TableIndex};
 use crate::archive::{Archive, Manifest};
 use crate::error::Result;
 use crate::pg::pin::{RestorePins, pin_restore_session};
 use crate::pg::version::V12;
+use crate::selection::{RowsOf, is_content};
 use crate::sql::{Literal, Sql, sql};
-use crate::toc::{DataOf, Entry, Part, Stage, printable};
+use crate::toc::{DataOf, Entry, EntryId, Part, Stage, printable};
 
 /// Writes an archive as a plain SQL script
 #[derive(Debug, clap::Args)]
@@ -46,6 +48,9 @@ pub(crate) struct SqlScript {
     /// Rows as INSERT statements instead of COPY blocks
     #[arg(long, requires = "data")]
     inserts: bool,
+    /// Only the entries of a list that `pgark show --list` wrote; - is standard input. The order stays pgark's
+    #[arg(short = 'L', long, value_name = "FILE")]
+    use_list: Option<PathBuf>,
     /// Write to this file instead of standard output
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -66,6 +71,10 @@ impl SqlScript {
         let filter = choose::of_database(self.dbname.as_deref());
         let archive = choose::archive(&repository, self.archive.as_deref(), &filter).await?;
         let entries = archive.entries().await?;
+        let listed = match &self.use_list {
+            Some(path) => Some(read_list(path, &entries).await?),
+            None => None,
+        };
         let indexes = if self.data || entries.iter().any(is_configuration) {
             archive.table_indexes().await?
         } else {
@@ -81,6 +90,7 @@ impl SqlScript {
             rows: RowWriter::new(&archive),
             tablespace: None,
             access_method: None,
+            listed,
             left_out: Vec::new(),
         };
         script.write(&archive, &entries).await?;
@@ -106,7 +116,7 @@ impl SqlScript {
 
 /// Rows that belong to the definition: an extension's configuration tables.
 fn is_configuration(entry: &Entry) -> bool {
-    matches!(entry.data, Some(DataOf::Table { table: None, .. }))
+    RowsOf::entry(entry) == RowsOf::Configuration
 }
 
 /// A script in the making.
@@ -118,6 +128,8 @@ struct Script<'a> {
     /// What the script has set last.
     tablespace: Option<String>,
     access_method: Option<String>,
+    /// The only entries to write.
+    listed: Option<BTreeSet<EntryId>>,
     left_out: Vec<String>,
 }
 
@@ -146,10 +158,10 @@ impl Script<'_> {
     }
 
     fn wants(&self, entry: &Entry) -> bool {
-        let is_content = entry.stage == Stage::Data
-            || entry.label.starts_with("large object")
-            || entry.label == "materialized view data";
-        self.options.data || !is_content || is_configuration(entry)
+        let listed = self.listed.as_ref();
+        let is_content = is_content(&entry.label, entry.stage);
+        let in_part = self.options.data || !is_content || is_configuration(entry);
+        in_part && listed.is_none_or(|listed| listed.contains(&entry.id))
     }
 
     fn head(&mut self, manifest: &Manifest) -> Result<()> {

@@ -95,16 +95,19 @@ pub(crate) fn is_defined(cx: &RenderCx<'_>, id: CatalogId) -> bool {
     cx.catalog.parts_of(id).has(Part::Define)
 }
 
+/// The columns whose values are stored, in number order: all but generated ones.
+pub(crate) fn stored_columns(cx: &RenderCx<'_>, relation: Oid) -> Vec<String> {
+    let columns = cx.core().columns_of(relation).iter();
+    let stored = columns.filter(|column| column.generated == '\0');
+    stored.map(|column| column.name.clone()).collect()
+}
+
 impl Table {
     /// The entry of the table's rows.
     pub(super) fn rows(&self, cx: &RenderCx<'_>) -> Draft {
         let core = cx.core();
         let id = CatalogId::relation(self.row.oid);
-        let stored = core
-            .columns_of(self.row.oid)
-            .iter()
-            .filter(|column| column.generated == '\0');
-        let columns = stored.map(|column| column.name.clone()).collect();
+        let columns = stored_columns(cx, self.row.oid);
         let above = self.ancestors(cx);
         let top = above.last().copied();
         // A row's hash of an enum is another one in another database.

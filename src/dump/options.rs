@@ -1,0 +1,57 @@
+//! What a user may ask of a dump. Plain data; what is chosen is `selection`'s.
+
+use std::time::Duration;
+
+use crate::archive::name::ArchiveName;
+use crate::selection::Selection;
+
+/// How a database is dumped.
+#[derive(Debug, Clone)]
+pub struct DumpOptions {
+    /// Connections that read rows, besides the coordinator's.
+    pub jobs: usize,
+    /// The archive's name; the database and the time otherwise.
+    pub name: Option<ArchiveName>,
+    /// What is dumped.
+    pub selection: Selection,
+    /// zstd's level.
+    pub level: i32,
+    /// The configured job that this dump belongs to.
+    pub job: Option<String>,
+    /// Remove older archives of the group after success, keeping so many.
+    pub keep_last: Option<usize>,
+    /// Wait for a snapshot that no serializable transaction can contradict.
+    pub serializable_deferrable: bool,
+    /// Give up waiting for a table lock after so long.
+    pub lock_wait: Option<Duration>,
+    /// Tests prove that consistency hangs on the snapshot by leaving its import out.
+    #[doc(hidden)]
+    pub without_snapshot: bool,
+    /// Heap and TOAST bytes that a cell aims at; tests split small tables with it.
+    #[doc(hidden)]
+    pub cell_bytes: Option<u64>,
+}
+
+impl Default for DumpOptions {
+    fn default() -> Self {
+        DumpOptions {
+            jobs: 2,
+            name: None,
+            selection: Selection::default(),
+            level: 1,
+            job: None,
+            keep_last: None,
+            serializable_deferrable: false,
+            lock_wait: None,
+            without_snapshot: false,
+            cell_bytes: None,
+        }
+    }
+}
+
+impl DumpOptions {
+    /// True if foreign servers are asked for rows, which a dump otherwise makes impossible.
+    pub(super) fn reads_foreign_tables(&self) -> bool {
+        !self.selection.foreign_data.is_empty()
+    }
+}
