@@ -83,9 +83,10 @@ impl Wanted {
             wanted.place(entry, options);
             wanted.names(entry, selection, options);
         }
-        // What gets another name is made if it is not there.
+        // What gets another name is judged by itself, in `rename`.
         for (old, _) in &options.map_schemas {
             wanted.schemas_there.remove(old);
+            wanted.names_new.retain(|(schema, _), _| schema != old);
         }
         wanted
     }
