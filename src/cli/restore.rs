@@ -22,8 +22,8 @@ Examples:
                                                the same into a database that is made first
   pgark restore shop-20261122T020000Z -d shop_new -j 8 --check content
   pgark restore -d shop -t sales.orders        one table, with its indexes and rows
-  pgark restore -d shop -t sales.orders --map-schema sales=yesterday
-                                               the same as yesterday.orders, beside what is there
+  pgark restore -d shop -1 -t sales.orders --map-schema sales=yesterday
+                                               the same as yesterday.orders, beside the present one
   pgark restore -d shop -c -1                  over the old objects, in one transaction: all of it or nothing
   pgark restore -d shop_dev --map-role shop_owner=dev --map-role shop_reader=dev
   pgark restore -d shop_copy -a --disable-triggers
@@ -103,7 +103,7 @@ struct Names {
     #[arg(long = "map-role", value_name = "OLD=NEW", value_parser = pair)]
     map_roles: Vec<(String, String)>,
     /// Restore schema OLD under the name NEW; may be given several times
-    #[arg(long = "map-schema", value_name = "OLD=NEW", value_parser = pair)]
+    #[arg(long = "map-schema", value_name = "OLD=NEW", value_parser = pair, conflicts_with_all = ["clean", "data_only"])]
     map_schemas: Vec<(String, String)>,
 }
 

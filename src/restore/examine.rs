@@ -6,6 +6,7 @@ use super::prove::{self, Indexes};
 use super::report::{Dropped, chain};
 use super::row_order::RowOrder;
 use super::select::Selection;
+use super::shared::Shared;
 use super::target::{self, TargetFacts};
 use super::wanted::Wanted;
 use super::{clean, create, preflight};
@@ -33,17 +34,19 @@ pub(super) struct Examined {
 /// Errors: if the target cannot be reached or asked.
 pub(super) async fn examine(
     archive: &Archive,
-    target: &ConnSettings,
+    shared: &Shared,
     options: &RestoreOptions,
     selection: &Selection,
     indexes: &Indexes,
 ) -> Result<Examined> {
     let mut findings = Vec::new();
-    let session = open(target, options, &mut findings).await?;
+    let session = open(&shared.settings, options, &mut findings).await?;
     let wanted = Wanted::new(selection, options, session.version());
     let mut warnings = Vec::new();
     let mut dropped = None;
     if options.clean && findings.is_empty() {
+        // A drop may wait for a lock for long.
+        shared.note(&session);
         let cleaned = clean_up(&session, options, selection).await?;
         findings.extend(cleaned.findings);
         warnings.extend(cleaned.warnings);

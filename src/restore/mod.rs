@@ -48,7 +48,7 @@ use self::check::CheckCx;
 use self::examine::Examined;
 use self::plan::PlanCx;
 use self::prove::Indexes;
-use self::rename::Renaming;
+use self::rename::{Beforehand, Renaming};
 use self::report::Ledger;
 use self::row_order::RowOrder;
 use self::select::Selection;
@@ -88,7 +88,10 @@ pub async fn restore(
     }
     clock.lap("verify");
 
-    let examined = examine::examine(archive, target, options, &selection, &indexes).await?;
+    let chunks = archive.repository().chunks(1);
+    let shared = Arc::new(Shared::new(target, options, chunks, progress));
+    let guard = CancelOnDrop::new(&shared);
+    let examined = examine::examine(archive, &shared, options, &selection, &indexes).await?;
     let mut warnings = examined.refuse(archive, target, damages).await?;
     let source = &archive.manifest().source;
     if let Some(reason) = preflight::moves_rows(source, &examined.facts) {
@@ -108,9 +111,6 @@ pub async fn restore(
     let first = settle(session, options).await?;
     clock.lap("preflight");
 
-    let chunks = archive.repository().chunks(1);
-    let shared = Arc::new(Shared::new(target, options, chunks, progress));
-    let guard = CancelOnDrop::new(&shared);
     let mut ledger = Ledger::default();
     for warning in warnings
         .into_iter()
@@ -231,9 +231,9 @@ impl Run<'_> {
             None => Worker::open(self.shared).await?,
         };
         let wanted = Wanted::new(self.selection, self.options, self.facts.version);
-        let to_make = rename::to_make(&wanted, self.facts, self.options);
+        let beforehand = Beforehand::new(&wanted, self.facts, self.options);
         let pairs = &self.options.map_schemas;
-        let renaming = Renaming::prepare(&mut first, self.shared, pairs, &to_make).await?;
+        let renaming = Renaming::prepare(&mut first, self.shared, pairs, beforehand).await?;
         let first = self.work(&cx, first, &mut ledger, clock).await?;
         let outcome = self.end(first, &renaming, &mut ledger, clock).await?;
         Ok(self.report(ledger, &cx, outcome))

@@ -119,6 +119,14 @@ impl RestoreOptions {
                 "--clean drops tables, which --data-only does not make again: leave one of them out",
             ),
             (
+                self.clean && !self.map_schemas.is_empty(),
+                "--clean drops what has the archive's names, and --map-schema restores under others: leave one of them out",
+            ),
+            (
+                self.selection.data_only && !self.map_schemas.is_empty(),
+                "--map-schema is for definitions and their rows: --data-only fills the tables that have the archive's names",
+            ),
+            (
                 self.disable_triggers && !self.selection.data_only,
                 "--disable-triggers is for --data-only: otherwise triggers are made after the rows",
             ),

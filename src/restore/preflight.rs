@@ -46,7 +46,7 @@ pub(super) fn judge(
     roles(wanted, facts, options, &mut verdict);
     server_objects(wanted, facts, &mut verdict);
     encodings(encoding, facts, &mut verdict);
-    emptiness(wanted, facts, &mut verdict);
+    emptiness(wanted, facts, options, &mut verdict);
     ways(wanted, facts, options, &mut verdict);
     verdict.findings.extend(rename::findings(options, facts));
     verdict
@@ -206,7 +206,12 @@ fn encodings(archive: &str, facts: &TargetFacts, verdict: &mut Verdict) {
     }
 }
 
-fn emptiness(wanted: &Wanted, facts: &TargetFacts, verdict: &mut Verdict) {
+fn emptiness(
+    wanted: &Wanted,
+    facts: &TargetFacts,
+    options: &RestoreOptions,
+    verdict: &mut Verdict,
+) {
     if !facts.objects.is_empty() {
         let kinds = facts.objects.iter().map(|(label, n, names)| {
             let n = usize::try_from(*n).unwrap_or(usize::MAX);
@@ -222,7 +227,10 @@ fn emptiness(wanted: &Wanted, facts: &TargetFacts, verdict: &mut Verdict) {
         ));
     }
     if !wanted.is_whole {
-        for schema in wanted.schemas_new.intersection(&facts.schemas) {
+        let is_renamed =
+            |schema: &&String| options.map_schemas.iter().any(|(old, _)| old == *schema);
+        let there = wanted.schemas_new.intersection(&facts.schemas);
+        for schema in there.filter(|schema| !is_renamed(schema)) {
             verdict.findings.push(format!(
                 "schema {} exists already; restore into another database, or choose tables with --table",
                 Ident::new(schema).quoted()

@@ -88,17 +88,14 @@ pub(super) fn findings(options: &RestoreOptions, facts: &TargetFacts) -> Vec<Str
     let is_old = |name: &str| options.map_schemas.iter().any(|(old, _)| old == name);
     for (old, new) in &options.map_schemas {
         let [quoted, new_quoted] = [old, new].map(|name| Ident::new(name).quoted());
-        if old == PUBLIC && facts.is_public_used {
-            findings.push(format!(
-                "schema \"public\" of the target has objects, which would become {new_quoted} too; restore into another database"
-            ));
-        } else if old != PUBLIC && facts.schemas.contains(old) {
+        if is_in_the_way(old, facts) && !options.single_transaction {
             findings.push(format!(
                 "schema {quoted} is on the target, and what is restored comes under that name before it becomes {new_quoted}; \
-                 restore into another database, or rename the one that is there for the time (ALTER SCHEMA {quoted} RENAME TO …)"
+                 with --single-transaction it is set aside where nobody sees it; or restore into another database"
             ));
         }
-        if facts.schemas.contains(new) && !is_old(new) {
+        // A schema that is set aside comes back to its name.
+        if facts.schemas.contains(new) && (!is_old(new) || is_in_the_way(new, facts)) {
             findings.push(format!(
                 "schema {quoted} cannot become {new_quoted}, which exists already; choose another name"
             ));
@@ -107,43 +104,74 @@ pub(super) fn findings(options: &RestoreOptions, facts: &TargetFacts) -> Vec<Str
     findings
 }
 
-/// Schemas that must be made because chosen objects are in them and their own definition is not chosen.
-pub(super) fn to_make(
-    wanted: &Wanted,
-    facts: &TargetFacts,
-    options: &RestoreOptions,
-) -> Vec<Ident> {
-    let old = options.map_schemas.iter().map(|(old, _)| old);
-    let missing =
-        old.filter(|old| !wanted.schemas_new.contains(*old) && !facts.schemas.contains(*old));
-    missing.map(Ident::new).collect()
+/// True if the target has the schema and its own objects would be renamed too.
+fn is_in_the_way(schema: &str, facts: &TargetFacts) -> bool {
+    facts.schemas.contains(schema) && (schema != PUBLIC || facts.is_public_used)
+}
+
+/// What must be done to the target's schemas before the restore.
+#[derive(Debug, Default)]
+pub(super) struct Beforehand {
+    /// To be made, because chosen objects are in them and their own definition is not chosen.
+    make: Vec<Ident>,
+    /// To be set aside until the restored ones have their new names; in one transaction nobody sees it.
+    aside: Vec<Ident>,
+}
+
+impl Beforehand {
+    /// Looks at what is there.
+    pub(super) fn new(
+        wanted: &Wanted,
+        facts: &TargetFacts,
+        options: &RestoreOptions,
+    ) -> Beforehand {
+        let mut beforehand = Beforehand::default();
+        for (old, _) in &options.map_schemas {
+            let is_aside = is_in_the_way(old, facts);
+            if is_aside {
+                beforehand.aside.push(Ident::new(old));
+            }
+            if !wanted.schemas_new.contains(old) && (is_aside || !facts.schemas.contains(old)) {
+                beforehand.make.push(Ident::new(old));
+            }
+        }
+        beforehand
+    }
 }
 
 /// What is done before and after the restore for new names of schemas.
 pub(super) struct Renaming<'a> {
     pairs: &'a [(String, String)],
+    /// Schemas that were set aside.
+    aside: Vec<Ident>,
     /// Makes a schema `public` as the target's was.
     public_again: Vec<Sql>,
 }
 
 impl<'a> Renaming<'a> {
-    /// Makes the schemas of `to_make`, and looks at what will have to be made again.
+    /// Does what is to be done beforehand, and looks at what will have to be made again.
     ///
-    /// Errors: if the target cannot be asked, or a schema cannot be made.
+    /// Errors: if the target cannot be asked, or a schema cannot be made or set aside.
     pub(super) async fn prepare(
         worker: &mut Worker,
         shared: &Shared,
         pairs: &'a [(String, String)],
-        to_make: &[Ident],
+        beforehand: Beforehand,
     ) -> Result<Renaming<'a>> {
-        for schema in to_make {
+        let Beforehand { make, aside } = beforehand;
+        let away = aside.iter().enumerate();
+        let away = away.map(|(at, schema)| (schema, rename(schema, &name_aside(at))));
+        let made = make.iter();
+        let made = made.map(|schema| (schema, sql!["CREATE SCHEMA ", schema].text()));
+        for (schema, statement) in away.chain(made) {
             let object = format!("schema {}", schema.quoted());
-            let statement = sql!["CREATE SCHEMA ", schema].text();
             let unit = Unit::plain(EntryId(0), vec![statement]);
             let outcome = worker.run_alone(shared, &object, &unit).await;
             outcome.map_err(|trouble| trouble.error)?;
         }
-        let has_public = pairs.iter().any(|(old, _)| old == PUBLIC);
+        let is_public = |name: &str| name == PUBLIC;
+        let has_public = pairs.iter().any(|(old, _)| is_public(old))
+            && !aside.iter().any(|schema| is_public(schema.as_str()));
         let public_again = if has_public {
             state_of_public(worker.session()).await?
         } else {
@@ -151,6 +179,7 @@ impl<'a> Renaming<'a> {
         };
         Ok(Renaming {
             pairs,
+            aside,
             public_again,
         })
     }
@@ -164,6 +193,9 @@ impl<'a> Renaming<'a> {
         shared: &Shared,
         ledger: &mut Ledger,
     ) -> Result<Vec<Renamed>> {
+        if self.pairs.is_empty() {
+            return Ok(Vec::new());
+        }
         let old: Vec<&str> = self.pairs.iter().map(|(old, _)| old.as_str()).collect();
         let there =
             "SELECT nspname::pg_catalog.text FROM pg_catalog.pg_namespace WHERE nspname = ANY ($1)";
@@ -177,10 +209,9 @@ impl<'a> Renaming<'a> {
             .iter()
             .filter(|(old, _)| there.contains(old))
             .collect();
-        if pairs.is_empty() {
-            return Ok(Vec::new());
-        }
         let mut statements = renames(&pairs);
+        let back = self.aside.iter().enumerate();
+        statements.extend(back.map(|(at, schema)| rename(&name_aside(at), schema)));
         if there.contains(PUBLIC) {
             statements.extend(self.public_again.iter().map(Sql::text));
         }
@@ -217,27 +248,30 @@ pub(super) async fn mentions(
     mentions
 }
 
+fn rename(from: &Ident, to: &Ident) -> String {
+    sql!["ALTER SCHEMA ", from, " RENAME TO ", to].text()
+}
+
+/// The name of a schema that is set aside.
+fn name_aside(at: usize) -> Ident {
+    Ident::new(format!("pgark_aside_{at}"))
+}
+
 /// The statements for all pairs. Where one's new name is another's old one, all go over names that nobody has.
 fn renames(pairs: &[&(String, String)]) -> Vec<String> {
-    let rename = |from: &str, to: &str| {
-        sql![
-            "ALTER SCHEMA ",
-            Ident::new(from),
-            " RENAME TO ",
-            Ident::new(to)
-        ]
-        .text()
-    };
     let is_old = |name: &str| pairs.iter().any(|(old, _)| old == name);
     if !pairs.iter().any(|(_, new)| is_old(new)) {
-        return pairs.iter().map(|(old, new)| rename(old, new)).collect();
+        let plain = pairs.iter();
+        return plain
+            .map(|(old, new)| rename(&Ident::new(old), &Ident::new(new)))
+            .collect();
     }
-    let between = |at: usize| format!("pgark_between_{at}");
+    let between = |at: usize| Ident::new(format!("pgark_between_{at}"));
     let there = pairs.iter().enumerate();
-    let there = there.map(|(at, (old, _))| rename(old, &between(at)));
+    let there = there.map(|(at, (old, _))| rename(&Ident::new(old), &between(at)));
     let back = pairs.iter().enumerate();
     there
-        .chain(back.map(|(at, (_, new))| rename(&between(at), new)))
+        .chain(back.map(|(at, (_, new))| rename(&between(at), &Ident::new(new))))
         .collect()
 }
 

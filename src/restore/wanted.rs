@@ -84,9 +84,10 @@ impl Wanted {
             wanted.place(entry, &options.selection);
             wanted.names(entry, selection, &options.selection);
         }
-        // What gets another name is made if it is not there.
+        // What gets another name is judged by itself, in `rename`.
         for (old, _) in &options.map_schemas {
             wanted.schemas_there.remove(old);
+            wanted.names_new.retain(|(schema, _), _| schema != old);
         }
         wanted
     }

@@ -237,6 +237,52 @@ async fn one_table_comes_back_beside_what_is_there_under_another_schema() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_one_transaction_a_copy_comes_beside_the_schema_itself() {
+    for major in majors() {
+        let server = Server::shared(major);
+        let source = server.create_database("source");
+        source.psql("CREATE SCHEMA s; CREATE TABLE s.t (id int PRIMARY KEY, a text DEFAULT 'x'); INSERT INTO s.t VALUES (1); CREATE VIEW s.v AS SELECT * FROM s.t; CREATE TABLE public.p AS SELECT 7 AS n");
+        let archive = archive_of(&source).await;
+        let before = source.pg_dump(&[]);
+        let beside = |tables: &[&str], list: &[(&str, &str)]| RestoreOptions {
+            selection: Selection {
+                tables: tables.iter().map(|table| (*table).to_owned()).collect(),
+                ..Selection::default()
+            },
+            map_schemas: pairs(list),
+            single_transaction: true,
+            ..options()
+        };
+        let one = beside(&["s.t", "p"], &[("s", "old_s"), ("public", "old_public")]);
+        let report = run(&archive, &source, &one).await.unwrap();
+        assert!(report.is_complete(), "{report:#?}");
+        assert_eq!(
+            source.psql(
+                "SELECT * FROM old_s.t; SELECT n FROM old_public.p; SELECT count(*) FROM s.v"
+            ),
+            "1|x\n7\n1\n"
+        );
+        source.psql("DROP SCHEMA old_s, old_public CASCADE");
+        assert_eq!(source.pg_dump(&[]), before, "{major}");
+        // A view without its table fails, and with it everything.
+        let view = beside(&["s.v"], &[("s", "old_s")]);
+        let report = run(&archive, &source, &view).await.unwrap();
+        assert!(
+            report.rolled_back && report.renamed.is_empty(),
+            "{report:#?}"
+        );
+        // The name that comes back is taken.
+        let taken = beside(&["s.t", "p"], &[("s", "public"), ("public", "s")]);
+        let error = run(&archive, &source, &taken).await.unwrap_err();
+        assert!(
+            error.to_string().contains("which exists already"),
+            "{error}"
+        );
+        assert_eq!(source.pg_dump(&[]), before, "{major}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_that_are_in_the_way_of_a_new_schema_are_found_first() {
     let Some(major) = majors().pop() else { return };
     let server = Server::shared(major);
@@ -257,7 +303,7 @@ async fn names_that_are_in_the_way_of_a_new_schema_are_found_first() {
     for (list, wanted) in [
         (&[("a", "fresh")][..], "schema \"a\" is on the target"),
         (&[("B b", "there")], "which exists already"),
-        (&[("public", "pub")], "has objects, which would become"),
+        (&[("public", "pub")], "schema \"public\" is on the target"),
         (&[("B b", "B b")], "has that name already"),
         (
             &[("a", "x"), ("B b", "x")],

@@ -559,11 +559,11 @@ fn the_program_says_what_it_did_and_what_it_undid() {
         text.contains("still names schema s: function new.f(): its body"),
         "{text}"
     );
-    let (code, text) = restore(&["-c", "--if-exists", "-t", "s.t", "--map-schema", "s=again"]);
+    let (code, text) = restore(&["-t", "s.t", "--map-schema", "s=again"]);
     assert_eq!(code, Some(0), "{text}");
     // The table is in the way of nothing but is what is dropped the next time.
     target.psql("ALTER SCHEMA again RENAME TO s");
-    let (code, text) = restore(&["-c", "-1", "-t", "s.t"]);
+    let (code, text) = restore(&["-c", "--if-exists", "-1", "-t", "s.t"]);
     assert_eq!(code, Some(0), "{text}");
     assert!(
         text.contains("dropped first: 2 objects: index s.t u, table s.t"),

@@ -137,9 +137,7 @@ impl Table {
                 keep_order: core.keep_order.contains(&self.row.oid),
                 via_root: root.map(|root| sql![core.relation(root)]),
                 root: top.map(|top| sql![core.relation(top)]),
-                by_collation: above
-                    .iter()
-                    .any(|oid| core.collated_roots.contains(oid)),
+                by_collation: above.iter().any(|oid| core.collated_roots.contains(oid)),
             },
         });
         draft
