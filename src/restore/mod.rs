@@ -8,6 +8,7 @@
 //! Nothing that was in the target is ever dropped or overwritten.
 
 mod check;
+mod closure;
 mod copy_in;
 mod create;
 mod definitions;
