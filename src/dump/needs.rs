@@ -85,6 +85,10 @@ impl<'a> Search<'a> {
         let mut hanging: HashMap<CatalogId, Vec<CatalogId>> = HashMap::new();
         for row in &catalog.core.depends {
             let (from, to) = ends(row);
+            // A partitioned table's key columns are internal to the table itself.
+            if from == to {
+                continue;
+            }
             if row.kind == 'i' {
                 part_of.insert(from, to);
             }
@@ -203,6 +207,7 @@ mod tests {
         (SEQUENCE, TABLE, 'a'),
         (FOREIGN_KEY, TABLE, 'a'),
         (FOREIGN_KEY, REFERENCED, 'n'),
+        (REFERENCED, REFERENCED, 'i'),
         (FOREIGN_KEY, INDEX, 'n'),
         (INDEX, KEY, 'i'),
         (KEY, REFERENCED, 'a'),

@@ -4,6 +4,7 @@
 use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
 use super::row::{Letter, Oid, catalog_row};
 use super::rule::state_verb;
+use super::table::aspects::attach_key;
 use super::toc_builder::{Aspect, DraftKey};
 use super::{Ddl, DraftForm, KindFacts, ObjectKind, common};
 use crate::error::Result;
@@ -167,6 +168,10 @@ impl Ddl for Trigger {
     }
 
     fn forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
+        // A partition that is dumped without its parent stands alone, and nothing clones a trigger for it.
+        if self.is_clone() && attach_key(cx, self.row.table).is_none() {
+            return Vec::new();
+        }
         vec![DraftForm::plain(
             self.create(cx),
             self.locks_with_partitions(cx),

@@ -10,6 +10,7 @@
 mod adapt;
 mod check;
 mod clean;
+mod closure;
 mod copy_in;
 mod create;
 mod definitions;

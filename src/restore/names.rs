@@ -1,8 +1,8 @@
-//! Which entries the user's patterns name, and what those entries need. Pure.
+//! Which entries the user's patterns name. What those entries need is found in `closure`. Pure.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::BTreeSet;
 
-use super::report::object_of;
+use super::closure::Closure;
 use super::select::{relation_of, schema_of};
 use crate::error::Result;
 use crate::selection::filters::{Filter, Filters};
@@ -63,9 +63,10 @@ struct FunctionFilter {
     arguments: Option<String>,
 }
 
-struct Matcher<'a> {
+/// The patterns of a selection beside the entries of an archive.
+pub(super) struct Matcher<'a> {
     choice: &'a Choice,
-    entries: &'a [Entry],
+    pub(super) entries: &'a [Entry],
     filters: Filters,
     indexes: Filter,
     functions: Vec<FunctionFilter>,
@@ -90,7 +91,7 @@ impl<'a> Matcher<'a> {
         })
     }
 
-    fn entry(&self, id: EntryId) -> &'a Entry {
+    pub(super) fn entry(&self, id: EntryId) -> &'a Entry {
         &self.entries[id.0 as usize]
     }
 
@@ -179,17 +180,25 @@ impl<'a> Matcher<'a> {
             && (entry.needs.iter().any(is_table) || locks(entry).any(|id| is_table(&id)))
     }
 
+    /// True for what joins two objects, or is there because they are joined: the clone of a trigger on a partition.
+    pub(super) fn joins(&self, entry: &Entry) -> bool {
+        let mut needs = entry.needs.iter().map(|id| self.entry(*id).label.as_str());
+        entry.label.ends_with(" attach")
+            || entry.label == "sequence owned by"
+            || entry.label == "trigger" && needs.any(|label| label == "table attach")
+    }
+
     /// What joins two objects of which only one is chosen.
     fn drop_loose_ends(&self, chosen: &mut [bool]) {
         for (at, entry) in self.entries.iter().enumerate() {
-            let joins = entry.label.ends_with(" attach") || entry.label == "sequence owned by";
             let mut ends = entry.needs.iter().copied().chain(locks(entry));
             let is_loose = |id: EntryId| {
                 let end = self.entry(id);
-                let is_end = end.label.ends_with("table") || end.label == "sequence";
+                let kinds = ["table", "foreign table", "sequence", "table attach"];
+                let is_end = kinds.contains(&end.label.as_str());
                 is_end && !chosen[id.0 as usize]
             };
-            if joins && ends.any(is_loose) {
+            if self.joins(entry) && ends.any(is_loose) {
                 chosen[at] = false;
             }
         }
@@ -257,11 +266,11 @@ impl<'a> Matcher<'a> {
     }
 }
 
-fn may_be_companion(entry: &Entry) -> bool {
+pub(super) fn may_be_companion(entry: &Entry) -> bool {
     entry.label.starts_with("sequence") || entry.label == "statistics"
 }
 
-fn locks(entry: &Entry) -> impl Iterator<Item = EntryId> + '_ {
+pub(super) fn locks(entry: &Entry) -> impl Iterator<Item = EntryId> + '_ {
     let steps = entry.forms.iter().flat_map(|form| &form.steps);
     steps.flat_map(|step| step.locks.iter().map(|(id, _)| *id))
 }
@@ -300,102 +309,6 @@ impl FunctionFilter {
             same.is_none_or(|wanted| *wanted == same_blanks(types))
                 && self.name.matches_relation(schema, bare, &|| true)
         })
-    }
-}
-
-/// Adds what chosen entries need, at any depth. A table comes as if it were named: with its rows, indexes and keys.
-struct Closure<'m, 'a> {
-    matcher: &'m Matcher<'a>,
-    chosen: &'m mut [bool],
-    excluded: &'m [bool],
-    /// The entries that bear the name of a relation.
-    of_relation: HashMap<(&'a str, &'a str), Vec<EntryId>>,
-    /// The entries that belong to a table without bearing its name.
-    companions: HashMap<EntryId, Vec<EntryId>>,
-    open: VecDeque<EntryId>,
-    brought: Vec<(EntryId, Brought)>,
-}
-
-impl<'m, 'a> Closure<'m, 'a> {
-    fn new(matcher: &'m Matcher<'a>, chosen: &'m mut [bool], excluded: &'m [bool]) -> Self {
-        let ids = matcher.entries.iter().map(|entry| entry.id);
-        let open = ids.filter(|id| chosen[id.0 as usize]).collect();
-        let mut of_relation: HashMap<(&str, &str), Vec<EntryId>> = HashMap::new();
-        let mut companions: HashMap<EntryId, Vec<EntryId>> = HashMap::new();
-        for entry in matcher.entries {
-            if let Some(relation) = relation_of(entry) {
-                of_relation.entry(relation).or_default().push(entry.id);
-            }
-            if may_be_companion(entry) {
-                let tables = entry.needs.iter().copied().chain(locks(entry));
-                for table in tables.filter(|id| matcher.entry(*id).label == "table") {
-                    companions.entry(table).or_default().push(entry.id);
-                }
-            }
-        }
-        Closure {
-            matcher,
-            chosen,
-            excluded,
-            of_relation,
-            companions,
-            open,
-            brought: Vec::new(),
-        }
-    }
-
-    fn run(mut self) -> Vec<(EntryId, Brought)> {
-        while let Some(id) = self.open.pop_front() {
-            let entry = self.matcher.entry(id);
-            // A partition stands without its parent, a sequence without its column.
-            if entry.label.ends_with(" attach") || entry.label == "sequence owned by" {
-                continue;
-            }
-            for need in &entry.needs {
-                self.bring(*need, entry);
-            }
-        }
-        self.brought
-    }
-
-    fn bring(&mut self, id: EntryId, needed_by: &Entry) {
-        let entry = self.matcher.entry(id);
-        if entry.label.ends_with(" attach") || !self.add(id) {
-            return;
-        }
-        let brought = Brought {
-            object: object_of(entry),
-            needed_by: object_of(needed_by),
-        };
-        self.brought.push((id, brought));
-        if let Some(relation) = relation_of(entry) {
-            self.add_relation(relation);
-        }
-    }
-
-    fn add_relation(&mut self, relation: (&'a str, &'a str)) {
-        let mut ids = self.of_relation.get(&relation).cloned().unwrap_or_default();
-        let companions = ids.iter().filter_map(|id| self.companions.get(id));
-        let companions: Vec<EntryId> = companions.flatten().copied().collect();
-        let sequences = companions
-            .iter()
-            .filter_map(|id| relation_of(self.matcher.entry(*id)));
-        let aspects = sequences.filter_map(|relation| self.of_relation.get(&relation));
-        ids.extend(aspects.flatten());
-        ids.extend(companions);
-        for id in ids {
-            self.add(id);
-        }
-    }
-
-    fn add(&mut self, id: EntryId) -> bool {
-        let at = id.0 as usize;
-        let is_new = !self.chosen[at] && !self.excluded[at];
-        if is_new {
-            self.chosen[at] = true;
-            self.open.push_back(id);
-        }
-        is_new
     }
 }
 

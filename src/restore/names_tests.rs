@@ -40,6 +40,9 @@ fn entries() -> Vec<Entry> {
         ("extension", "", "", "geo", &[]),
         ("table data", "s", "spatial", "spatial", &[19]),
         ("large objects", "", "", "large objects", &[]),
+        ("constraint", "s", "log", "log_key", &[8, 13]),
+        ("constraint", "s", "log_1", "log_1_key", &[9, 22]),
+        ("trigger", "s", "log_1", "stamp_log", &[10]),
     ];
     let entry = |(at, (label, schema, relation, name, needs)): (
         usize,
@@ -112,10 +115,13 @@ fn a_table_brings_what_bears_its_name_and_what_belongs_to_it() {
     assert_eq!(chosen(|c| c.tables = texts(&["orders"])), orders);
     assert_eq!(
         chosen(|c| c.tables = texts(&["s.log_1"])),
-        [9, 13],
+        [9, 13, 23],
         "not attached to nothing"
     );
-    assert_eq!(chosen(|c| c.tables = texts(&["log*"])), [8, 9, 10, 13]);
+    assert_eq!(
+        chosen(|c| c.tables = texts(&["log*"])),
+        [8, 9, 10, 13, 22, 23, 24]
+    );
     let looked_for = |schema: &str| {
         let choice = Choice {
             schemas: texts(&[schema]),
@@ -141,7 +147,9 @@ fn needs_bring_tables_whole_and_stop_at_what_is_left_out() {
         "{without:?}"
     );
     let partition = chosen(|c| (c.tables, c.with_needs) = (texts(&["log_1"]), true));
-    assert_eq!(partition, [0, 9, 13], "a partition stands alone");
+    let parent = chosen(|c| (c.tables, c.with_needs) = (texts(&["log"]), true));
+    assert_eq!(parent, [0, 8, 22], "and a parent without its partitions");
+    assert_eq!(partition, [0, 9, 13, 23], "a partition stands alone");
 }
 
 #[test]
