@@ -42,6 +42,7 @@ pub(super) async fn look(
             database: &facts.database.name,
             search_path: &facts.search_path,
             serializable_deferrable: options.serializable_deferrable,
+            lock_table: facts.lock_table,
         };
         let choose = |listing: &_| options.selection.choose(listing);
         let (owner, locked) = lock_tables(session, request, progress, &choose).await?;
@@ -99,11 +100,14 @@ async fn read_once(
             return Err(error);
         }
     };
-    let seen = Definitions::read(session).await?;
+    // The fresh look must begin after the last deparse function; the snapshot's may be taken beside it.
+    let (seen, now) = tokio::try_join!(Definitions::read(session), async {
+        let fresh = open_fresh(settings, session.version()).await?;
+        let now = Definitions::read(&fresh).await?;
+        fresh.close().await;
+        Ok(now)
+    })?;
     let toc = build(&catalog, session, locked, options);
-    let fresh = open_fresh(settings, session.version()).await?;
-    let now = Definitions::read(&fresh).await?;
-    fresh.close().await;
     let changed = seen.changed_in(&now, &toc.relevant);
     match changed.first() {
         None => Ok(Reading::Undisturbed(Box::new(toc))),

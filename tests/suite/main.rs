@@ -20,6 +20,7 @@ mod groups;
 mod harness;
 mod injection;
 mod kind_docs;
+mod many_tables;
 mod memory;
 mod oracle;
 mod recipe;
