@@ -1,14 +1,18 @@
 //! The catalog phase: lock, read, deparse, and compare with a fresh look; again if somebody changed what was read.
 
+use std::collections::BTreeSet;
+
 use super::entries::{self, Sections, Toc};
 use super::source::{self, SourceFacts};
-use super::{DumpOptions, open_fresh};
+use super::{DumpOptions, open_fresh, refusals};
 use crate::archive::manifest::Skipped;
 use crate::catalog::fresh::Definitions;
+use crate::catalog::listing::ListedRow;
 use crate::catalog::loader::load;
 use crate::catalog::lock::{LockRequest, Locked, TRIES_MAX, lock_tables};
 use crate::error::{Error, Result};
 use crate::kinds::arena::{Catalog, CatalogId, RenderCx};
+use crate::kinds::row::Oid;
 use crate::kinds::toc_builder::{Aspect, Draft};
 use crate::pg::{ConnSettings, Session, SnapshotOwner};
 use crate::progress::{Event, Progress};
@@ -25,6 +29,8 @@ pub(super) struct Looked {
     pub toc: Toc,
     /// What is left out, with reasons.
     pub skipped: Vec<Skipped>,
+    /// Relations of the database, chosen or not.
+    pub n_relations: usize,
 }
 
 /// Reads the catalog until a whole reading was undisturbed.
@@ -45,15 +51,20 @@ pub(super) async fn look(
             lock_table: facts.lock_table,
         };
         let choose = |listing: &_| options.selection.choose(listing);
-        let (owner, locked) = lock_tables(session, request, progress, &choose).await?;
-        match read_once(settings, &owner, &locked, &facts, options).await? {
+        let (owner, locked) = lock_tables(session, request, progress, &choose)
+            .await
+            .map_err(|error| refusals::explain(error, &facts, 0))?;
+        let n_relations = locked.listing.relations.len();
+        let read = read_once(settings, &owner, &locked, &facts, options).await;
+        match read.map_err(|error| refusals::explain(error, &facts, n_relations))? {
             Reading::Undisturbed(toc) => {
-                let skipped = skipped_rows(&locked, options);
+                let skipped = skipped_rows(&locked, &facts, options);
                 return Ok(Looked {
                     owner,
                     facts,
                     toc: *toc,
                     skipped,
+                    n_relations,
                 });
             }
             Reading::Disturbed(by) => {
@@ -107,7 +118,7 @@ async fn read_once(
         fresh.close().await;
         Ok(now)
     })?;
-    let toc = build(&catalog, session, locked, options);
+    let toc = build(&catalog, session, (locked, facts), options);
     let changed = seen.changed_in(&now, &toc.relevant);
     match changed.first() {
         None => Ok(Reading::Undisturbed(Box::new(toc))),
@@ -132,7 +143,12 @@ fn describe(error: &Error) -> String {
     }
 }
 
-fn build(catalog: &Catalog, session: &Session, locked: &Locked, options: &DumpOptions) -> Toc {
+fn build(
+    catalog: &Catalog,
+    session: &Session,
+    (locked, facts): (&Locked, &SourceFacts),
+    options: &DumpOptions,
+) -> Toc {
     let selection = &options.selection;
     let cx = RenderCx {
         catalog,
@@ -143,49 +159,67 @@ fn build(catalog: &Catalog, session: &Session, locked: &Locked, options: &DumpOp
         without_tablespaces: selection.no_tablespaces,
     };
     let wanted = &locked.wanted;
+    let unreadable = unreadable(locked, facts);
     let wanted_rows = |draft: &Draft| match (&draft.data, draft.key.aspect) {
         (Some(data), _) if data.relation == 0 => wanted.large_objects,
+        (_, Aspect::Data | Aspect::SequenceValue) if unreadable.contains(&draft.key.id.oid) => {
+            false
+        }
         (Some(data), _) => wanted.rows.contains(&data.relation),
         (None, Aspect::Refresh) => !selection.schema_only,
-        // A sequence's value is data, unless its rows of use are left out with its table.
+        // A sequence's value is data, unless its rows of use are left out with its table; configuration is part of an extension.
         (None, Aspect::SequenceValue) => {
-            let parts = wanted
-                .relations
-                .get(&draft.key.id.oid)
-                .copied()
-                .unwrap_or_default();
-            !selection.schema_only && (parts.has(Part::Data) || parts.is_empty())
+            let oid = draft.key.id.oid;
+            let parts = wanted.relations.get(&oid).copied().unwrap_or_default();
+            let listed = locked.listing.relations.get(&oid);
+            let config = wanted.extension_rows && listed.is_some_and(|row| row.config);
+            config || (!selection.schema_only && parts.has(Part::Data))
         }
         _ => true,
     };
     entries::build(cx, sections, &wanted_rows)
 }
 
-/// Tables whose definition is saved without rows; a dump without any rows says so by its options.
-fn skipped_rows(locked: &Locked, options: &DumpOptions) -> Vec<Skipped> {
+/// Unlogged tables and sequences of a standby: the primary sends their definitions but none of their contents.
+fn unreadable(locked: &Locked, facts: &SourceFacts) -> BTreeSet<Oid> {
+    let relations = locked.listing.relations.values();
+    relations
+        .filter(|row| row.unlogged && facts.database.standby)
+        .map(|row| row.oid)
+        .collect()
+}
+
+/// Tables and sequences whose definition is saved without their contents; a dump without any rows says so by its options.
+fn skipped_rows(locked: &Locked, facts: &SourceFacts, options: &DumpOptions) -> Vec<Skipped> {
     if options.selection.schema_only {
         return Vec::new();
     }
     let wanted = &locked.wanted;
-    let tables = locked
-        .listing
-        .relations
-        .values()
-        .filter(|row| row.kind == 'r');
-    let defined = tables.filter(|row| {
+    let unreadable = unreadable(locked, facts);
+    let relations = locked.listing.relations.values();
+    let defined = relations.filter(|row| {
         wanted
             .relations
             .get(&row.oid)
             .is_some_and(|parts| parts.has(Part::Define))
     });
-    let without = defined.filter(|row| !wanted.rows.contains(&row.oid));
-    let reason = "left out by --exclude-table-data";
-    without
-        .map(|row| Skipped {
-            what: format!("rows of {}", row.qualified().quoted()),
+    let skipped = |row: &ListedRow| {
+        let (what, reason) = match row.kind.0 {
+            'r' if !wanted.rows.contains(&row.oid) => ("rows", "left out by --exclude-table-data"),
+            'r' if unreadable.contains(&row.oid) => {
+                ("rows", "unlogged, and a standby has no rows of it")
+            }
+            'S' if unreadable.contains(&row.oid) => {
+                ("value", "unlogged, and a standby has no value of it")
+            }
+            _ => return None,
+        };
+        Some(Skipped {
+            what: format!("{what} of {}", row.qualified().quoted()),
             reason: reason.to_owned(),
         })
-        .collect()
+    };
+    defined.filter_map(skipped).collect()
 }
 
 fn name_of(id: CatalogId, catalog: &Catalog, session: &Session) -> String {

@@ -1,13 +1,27 @@
 //! Twenty thousand tables in one database: what they cost in queries, time, memory, stored bytes and locks.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::memory::Run;
 use crate::support::{Database, Server, majors, output_of, pgark};
 
 const N_TABLES: u32 = 20_000;
+/// On a machine that does nothing else.
 const TIME_MAX: Duration = Duration::from_secs(30);
 const STORED_MAX: u64 = 20 << 20;
+
+/// How many times longer everything takes because others use the machine too.
+fn crowd() -> u32 {
+    let load = fs::read_to_string("/proc/loadavg").unwrap();
+    let waiting: f64 = load.split(' ').next().unwrap().parse().unwrap();
+    let n_cores = std::thread::available_parallelism().unwrap().get();
+    let mut crowd = 1;
+    while f64::from(crowd) * n_cores as f64 <= waiting - 1.0 {
+        crowd += 1;
+    }
+    crowd
+}
 
 /// So many tables in one transaction; every twentieth with a sequence, two indexes, a check, a comment and rows, and names to be quoted.
 fn make_tables(database: &Database, n_tables: u32) {
@@ -91,7 +105,7 @@ fn twenty_thousand_tables_cost_the_queries_of_twenty_and_little_else() {
     definitions.peak(&["dump", "-s", "-d", &conninfo]);
     let took = started.elapsed();
     println!("definitions: {took:?}");
-    assert!(took < TIME_MAX, "{took:?}");
+    assert!(took < TIME_MAX * crowd(), "{took:?}");
     let n_bytes = stored_bytes(&definitions);
     assert!(n_bytes < STORED_MAX, "{n_bytes}");
 
