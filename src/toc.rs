@@ -289,6 +289,9 @@ pub enum DataOf {
         /// The topmost partitioned ancestor, when rows must be routed anew (spec: hash on an enum).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         via_root: Option<Sql>,
+        /// `WHERE …`, if these are not all rows: an extension's configuration beside the rows that its script makes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        condition: Option<Sql>,
     },
     /// Large object pages: rows of (loid, byte offset, data).
     LargeObjects,

@@ -167,6 +167,7 @@ fn entries(tables: &[Table]) -> Vec<Entry> {
                 unlogged: false,
                 keep_order: false,
                 via_root: None,
+                condition: None,
             }),
             ..entry(number + 1, "table data", name, Stage::Data)
         });

@@ -268,6 +268,7 @@ mod tests {
                 unlogged: false,
                 keep_order: false,
                 via_root: None,
+                condition: None,
             },
         }
     }

@@ -100,7 +100,7 @@ CREATE VIEW collected AS SELECT int_array_aggregate(a) AS all_a FROM everything;
 CREATE VIEW busy AS SELECT query, calls FROM pg_stat_statements;
 CREATE VIEW cached AS SELECT count(*) FROM pg_buffercache;
 CREATE VIEW secure AS SELECT ssl_is_used() AS used;
-CREATE VIEW found AS SELECT xpath_string('<a>1</a>', '/a') AS x, pgstattuple('bookings') AS tuple;
+CREATE VIEW found AS SELECT xpath_string('<a>1</a>', '/a') AS x, (pgstattuple('bookings')).table_len AS length;
 CREATE MATERIALIZED VIEW near AS SELECT who, earth_distance(ll_to_earth(lat, lon), ll_to_earth(0, 0)) AS distance FROM everything WITH NO DATA;
 CREATE FUNCTION tagged("Odd Place".hstore) RETURNS citext LANGUAGE sql AS $$ SELECT ($1 OPERATOR("Odd Place".->) 'a')::citext $$;
 ALTER FUNCTION tagged DEPENDS ON EXTENSION hstore;

@@ -100,6 +100,7 @@ impl Table {
                 unlogged: self.row.persistence == 'u',
                 keep_order: core.keep_order.contains(&self.row.oid),
                 via_root: root.map(|root| sql![core.relation(root)]),
+                condition: None,
             },
         });
         draft
