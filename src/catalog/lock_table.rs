@@ -48,7 +48,7 @@ fn is_full(error: &Error) -> bool {
     error.sqlstate() == Some("53200")
         && source
             .as_db_error()
-            .and_then(|server| server.hint())
+            .and_then(tokio_postgres::error::DbError::hint)
             .is_some_and(|hint| hint.contains("max_locks_per_transaction"))
 }
 

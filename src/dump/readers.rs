@@ -50,7 +50,7 @@ pub(super) fn is_broken(session: &Session, error: &Error) -> bool {
     };
     let fatal = source
         .as_db_error()
-        .and_then(|server| server.parsed_severity())
+        .and_then(tokio_postgres::error::DbError::parsed_severity)
         .is_some_and(|severity| {
             matches!(
                 severity,
