@@ -295,6 +295,9 @@ pub enum DataOf {
         /// True if a collation decides which partition a row is in (range or hash of a text on the way to the root).
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         by_collation: bool,
+        /// `WHERE …`, if these are not all rows: an extension's configuration beside the rows that its script makes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        condition: Option<Sql>,
     },
     /// Large object pages: rows of (loid, byte offset, data).
     LargeObjects,

@@ -169,6 +169,7 @@ fn entries(tables: &[Table]) -> Vec<Entry> {
                 via_root: None,
                 root: None,
                 by_collation: false,
+                condition: None,
             }),
             ..entry(number + 1, "table data", name, Stage::Data)
         });

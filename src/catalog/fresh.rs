@@ -89,8 +89,11 @@ const CATALOGS: [(&str, &str, &str, &[&str]); 31] = [
 /// One query over all catalogs. Rows of temporary and TOAST relations come and go with other sessions, so they are left out.
 fn query() -> String {
     let parts = CATALOGS.map(|(class, table, oid, skip)| {
-        let skip: Vec<String> = skip.iter().map(|column| format!(" - '{column}'")).collect();
-        let skip = skip.concat();
+        // One subtraction copies the row once, a chain of them once for each column.
+        let skip = match skip {
+            [] => String::new(),
+            columns => format!(" - '{{{}}}'::pg_catalog.text[]", columns.join(",")),
+        };
         let session_local = match table {
             "pg_class" => " WHERE relnamespace IN (SELECT oid FROM ours)",
             "pg_type" => " WHERE typnamespace IN (SELECT oid FROM ours)",

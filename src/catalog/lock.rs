@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::listing::Listing;
+use super::lock_table::LockTable;
 use super::wanted::Wanted;
 use crate::error::{Error, Result};
 use crate::kinds::row::Oid;
@@ -38,6 +39,8 @@ pub struct LockRequest<'a> {
     pub search_path: &'a [String],
     /// Wait for a snapshot that no serializable transaction can contradict.
     pub serializable_deferrable: bool,
+    /// The server's room for locks.
+    pub lock_table: LockTable,
 }
 
 /// Lists, locks and lists again until every wanted table is locked under the name and OID that the snapshot has.
@@ -53,6 +56,7 @@ pub async fn lock_tables(
         database,
         search_path,
         serializable_deferrable,
+        lock_table,
     } = request;
     let mut last_change = String::new();
     for _ in 0..TRIES_MAX {
@@ -61,7 +65,7 @@ pub async fn lock_tables(
         let owner = SnapshotOwner::begin(session, serializable_deferrable).await?;
         if let Err(error) = lock_all(owner.session(), names.values()).await {
             if !vanished(&error) {
-                return Err(explain(error));
+                return Err(explain(lock_table.explain(error, before.relations.len())));
             }
             session = owner.give_up().await?;
             last_change = error.to_string();
@@ -134,9 +138,6 @@ fn explain(error: Error) -> Error {
     let remedy = match error.sqlstate() {
         Some("42501") => {
             "grant SELECT on the table (or USAGE on its schema) to the dumping role, or leave it out with -T"
-        }
-        Some("53200") => {
-            "raise max_locks_per_transaction, or dump fewer tables at once with -n or -t"
         }
         Some("55P03" | "57014") => {
             "another session holds the table; try again, or end that session"

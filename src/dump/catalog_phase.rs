@@ -1,13 +1,13 @@
 //! The catalog phase: lock, read, deparse, and compare with a fresh look; again if somebody changed what was read, or if what
 //! was read needs more than was chosen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::entries::{self, Toc};
 use super::needs::{self, Needed};
 use super::select;
 use super::source::{self, SourceFacts};
-use super::{DumpOptions, conditions, open_fresh};
+use super::{DumpOptions, conditions, open_fresh, refusals};
 use crate::archive::manifest::Skipped;
 use crate::catalog::fresh::Definitions;
 use crate::catalog::listing::ListedRow;
@@ -37,6 +37,8 @@ pub(super) struct Looked {
     pub brought: Vec<Brought>,
     /// The user's conditions on rows, by table.
     pub conditions: BTreeMap<Oid, String>,
+    /// Relations of the database, chosen or not.
+    pub n_relations: usize,
 }
 
 /// How often what chosen objects need may lead to more. Once is usual; more if definitions change meanwhile.
@@ -59,13 +61,18 @@ pub(super) async fn look(
             database: &facts.database.name,
             search_path: &facts.search_path,
             serializable_deferrable: options.serializable_deferrable,
+            lock_table: facts.lock_table,
         };
         let choose = |listing: &_| select::choose(&options.selection, listing, &needed);
-        let (owner, locked) = lock_tables(session, request, progress, &choose).await?;
+        let (owner, locked) = lock_tables(session, request, progress, &choose)
+            .await
+            .map_err(|error| refusals::explain(error, &facts, 0))?;
+        let n_relations = locked.listing.relations.len();
         let conditions = conditions::prove(owner.session(), &locked).await?;
-        match read_once(settings, &owner, &locked, (&facts, &needed), options).await? {
+        let read = read_once(settings, &owner, &locked, (&facts, &needed), options).await;
+        match read.map_err(|error| refusals::explain(error, &facts, n_relations))? {
             Reading::Undisturbed(toc, brought) => {
-                let skipped = skipped_rows(&locked, options);
+                let skipped = skipped_rows(&locked, &facts, options);
                 let warnings = locked.wanted.warnings.into_iter();
                 warnings.for_each(|warning| progress.event(Event::Warning(warning)));
                 return Ok(Looked {
@@ -75,6 +82,7 @@ pub(super) async fn look(
                     skipped,
                     brought,
                     conditions,
+                    n_relations,
                 });
             }
             Reading::Grown(more) => {
@@ -143,11 +151,14 @@ async fn read_once(
             return Ok(Reading::Grown(more));
         }
     }
-    let seen = Definitions::read(session).await?;
-    let toc = build(&catalog, session, locked, options);
-    let fresh = open_fresh(settings, session.version()).await?;
-    let now = Definitions::read(&fresh).await?;
-    fresh.close().await;
+    // The fresh look must begin after the last deparse function; the snapshot's may be taken beside it.
+    let (seen, now) = tokio::try_join!(Definitions::read(session), async {
+        let fresh = open_fresh(settings, session.version()).await?;
+        let now = Definitions::read(&fresh).await?;
+        fresh.close().await;
+        Ok(now)
+    })?;
+    let toc = build(&catalog, session, (locked, facts), options);
     let changed = seen.changed_in(&now, &toc.relevant);
     match changed.first() {
         None => Ok(Reading::Undisturbed(
@@ -175,15 +186,24 @@ fn describe(error: &Error) -> String {
     }
 }
 
-fn build(catalog: &Catalog, session: &Session, locked: &Locked, options: &DumpOptions) -> Toc {
+fn build(
+    catalog: &Catalog,
+    session: &Session,
+    (locked, facts): (&Locked, &SourceFacts),
+    options: &DumpOptions,
+) -> Toc {
     let selection = &options.selection;
     let cx = RenderCx {
         catalog,
         server: session.version(),
     };
     let wanted = &locked.wanted;
+    let unreadable = unreadable(locked, facts);
     let wanted_rows = |draft: &Draft| match (&draft.data, draft.key.aspect) {
         (Some(data), _) if data.relation == 0 => wanted.large_objects,
+        (_, Aspect::Data | Aspect::SequenceValue) if unreadable.contains(&draft.key.id.oid) => {
+            false
+        }
         (Some(data), _) => wanted.rows.contains(&data.relation),
         (None, Aspect::Refresh | Aspect::SequenceValue) => wanted.rows.contains(&draft.key.id.oid),
         _ => true,
@@ -206,39 +226,49 @@ fn brought(needed: &Needed, catalog: &Catalog, session: &Session) -> Vec<Brought
     brought
 }
 
-/// Tables whose definition is saved without rows, or with some of them; a dump without any rows says so by its options.
-fn skipped_rows(locked: &Locked, options: &DumpOptions) -> Vec<Skipped> {
+/// Unlogged tables and sequences of a standby: the primary sends their definitions but none of their contents.
+fn unreadable(locked: &Locked, facts: &SourceFacts) -> BTreeSet<Oid> {
+    let relations = locked.listing.relations.values();
+    relations
+        .filter(|row| row.unlogged && facts.database.standby)
+        .map(|row| row.oid)
+        .collect()
+}
+
+/// Tables and sequences whose definition is saved without their contents, or with some of them; a dump without any rows says so
+/// by its options.
+fn skipped_rows(locked: &Locked, facts: &SourceFacts, options: &DumpOptions) -> Vec<Skipped> {
     if !options.selection.wants_rows() {
         return Vec::new();
     }
     let wanted = &locked.wanted;
-    let tables = locked
-        .listing
-        .relations
-        .values()
-        .filter(|row| row.kind == 'r');
-    let defined = tables.filter(|row| {
+    let unreadable = unreadable(locked, facts);
+    let relations = locked.listing.relations.values();
+    let stored = relations.filter(|row| matches!(row.kind.0, 'r' | 'S'));
+    let defined = stored.filter(|row| {
         wanted
             .relations
             .get(&row.oid)
             .is_some_and(|parts| parts.has(Part::Define))
     });
-    let reason = |row: &ListedRow| match wanted.conditions.get(&row.oid) {
-        Some(condition) => Some(format!("those for which this is not true: {condition}")),
-        None if wanted.rows.contains(&row.oid) => None,
-        None if row.unlogged && options.selection.omits(Omit::UnloggedRows) => {
+    let reason = |row: &ListedRow| match (row.kind.0, wanted.conditions.get(&row.oid)) {
+        (_, Some(condition)) => Some(format!("those for which this is not true: {condition}")),
+        _ if unreadable.contains(&row.oid) => Some("unlogged, and a standby has none".to_owned()),
+        ('S', None) => None,
+        _ if wanted.rows.contains(&row.oid) => None,
+        _ if row.unlogged && options.selection.omits(Omit::UnloggedRows) => {
             Some("left out by --no-unlogged-table-data".to_owned())
         }
-        None => Some("left out by --exclude-table-data".to_owned()),
+        _ => Some("left out by --exclude-table-data".to_owned()),
     };
-    defined
-        .filter_map(|row| {
-            Some(Skipped {
-                what: format!("rows of {}", row.qualified().quoted()),
-                reason: reason(row)?,
-            })
+    let what = |row: &ListedRow| if row.kind == 'S' { "value" } else { "rows" };
+    let skipped = |row: &ListedRow| {
+        Some(Skipped {
+            what: format!("{} of {}", what(row), row.qualified().quoted()),
+            reason: reason(row)?,
         })
-        .collect()
+    };
+    defined.filter_map(skipped).collect()
 }
 
 fn name_of(id: CatalogId, catalog: &Catalog, session: &Session) -> String {

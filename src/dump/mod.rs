@@ -12,7 +12,9 @@ mod links;
 mod needs;
 mod options;
 mod plan;
+mod readers;
 mod reading;
+mod refusals;
 mod report;
 mod select;
 mod sink;
@@ -37,6 +39,7 @@ pub use self::report::{DumpReport, Planned, PlannedTable};
 use self::catalog_phase::{Looked, look};
 use self::group::{Before, group_of, previous, rotate};
 use self::plan::{DataPlan, PlanInputs, SizeRow};
+use self::readers::Readers;
 use self::reading::{Read, Reading};
 use self::split::Method;
 use self::writing::{ArchivePlace, Committed, Rows, write};
@@ -48,8 +51,8 @@ use crate::archive::name::ArchiveName;
 use crate::archive::repository::Repository;
 use crate::error::{Error, Result};
 use crate::kinds::row::{CatalogRow, Oid};
-use crate::pg::pin::{ClientEncoding, DumpPins, pin_dump_session};
-use crate::pg::{ConnSettings, ServerVersion, Session, SnapshotId, SnapshotReader, connect};
+use crate::pg::pin::{DumpPins, pin_dump_session};
+use crate::pg::{ConnSettings, ServerVersion, Session, connect};
 use crate::progress::{Event, Progress};
 use crate::selection::Side;
 
@@ -95,9 +98,10 @@ pub async fn dump(
         lease: &lease,
         created,
     };
+    let (facts, n_relations) = (looked.facts.clone(), looked.n_relations);
     let written = run.read_and_write(looked, group, before).await;
     let released = lease.release().await;
-    let written = written?;
+    let written = written.map_err(|error| refusals::explain(error, &facts, n_relations))?;
     released?;
     let removed = match options.keep_last {
         Some(keep) => rotate(repository, written.manifest(), keep).await?,
@@ -192,7 +196,12 @@ impl Run<'_> {
         self.progress.event(phase);
         let snapshot = looked.owner.export().await?;
         let n_workers = self.options.jobs.clamp(1, n_jobs.max(1));
-        let readers = open_readers(self.source, looked, &snapshot, n_workers, self.options).await?;
+        let readers = Readers {
+            settings: self.source.clone(),
+            version: looked.owner.session().version(),
+            snapshot,
+            without_snapshot: self.options.without_snapshot,
+        };
         let settings = self.repository.marker().chunks;
         let chunk_bytes = usize::try_from(settings.bytes_max).expect("a chunk fits in memory");
         let pool = BufferPool::new(BUFFERS_PER_JOB * n_workers + 1, chunk_bytes);
@@ -204,7 +213,9 @@ impl Run<'_> {
             Arc::clone(self.progress),
         );
         reading.pages_readable = pages_readable;
-        reading.run(looked.owner.session(), readers).await
+        reading
+            .run(looked.owner.session(), Arc::new(readers), n_workers)
+            .await
     }
 }
 
@@ -254,6 +265,7 @@ async fn open_coordinator(
     options: &DumpOptions,
 ) -> Result<(Session, Vec<String>)> {
     let session = connect(source, "dump").await?;
+    refusals::refuse_serializable(session.in_recovery(), options.serializable_deferrable)?;
     crate::pg::pooler::require_own_backend(&session, source).await?;
     let search_path = source::search_path(&session).await?;
     let pins = DumpPins {
@@ -270,30 +282,6 @@ async fn open_coordinator(
             .await?;
     }
     Ok((session, search_path))
-}
-
-async fn open_readers(
-    source: &ConnSettings,
-    looked: &Looked,
-    snapshot: &SnapshotId,
-    n_workers: usize,
-    options: &DumpOptions,
-) -> Result<Vec<SnapshotReader>> {
-    let version = looked.owner.session().version();
-    let pins = DumpPins {
-        encoding: ClientEncoding::Server,
-        ..DumpPins::default()
-    };
-    let open = async || {
-        let session = connect(source, "dump worker").await?;
-        session.pin(&pin_dump_session(version, &pins)).await?;
-        if options.without_snapshot {
-            SnapshotReader::without_import(session).await
-        } else {
-            SnapshotReader::import(session, snapshot).await
-        }
-    };
-    futures::future::try_join_all((0..n_workers).map(|_| open())).await
 }
 
 /// A connection of its own, outside the snapshot, for a fresh look.

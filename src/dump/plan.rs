@@ -286,6 +286,7 @@ mod tests {
                 via_root: None,
                 root: None,
                 by_collation: false,
+                condition: None,
             },
         }
     }

@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::plan::{DataPlan, Job};
+use super::readers::Readers;
 use super::sink::RowSink;
 use super::worker::Worker;
 use crate::archive::buffer::BufferPool;
@@ -18,7 +19,7 @@ use crate::archive::chunks::{ChunkStore, Pieces};
 use crate::archive::digest::Digest;
 use crate::archive::index::{ChunkPiece, CopyFormat};
 use crate::error::{Error, Result};
-use crate::pg::{Session, SnapshotReader};
+use crate::pg::Session;
 use crate::progress::{Event, Progress};
 
 /// Chunks of one chunker that are packed or put at once.
@@ -101,13 +102,16 @@ impl Reading {
         }
     }
 
-    /// Reads everything. The first error ends it: the other workers are stopped and their statements cancelled.
+    /// Reads everything by `n_workers` connections. The first error ends it: the other workers are stopped and their statements
+    /// cancelled.
     pub(super) async fn run(
         self,
         coordinator: &Session,
-        readers: Vec<SnapshotReader>,
+        source: Arc<Readers>,
+        n_workers: usize,
     ) -> Result<Read> {
-        self.storing.add_permits(readers.len().max(1));
+        let readers = source.open_all(n_workers).await?;
+        self.storing.add_permits(n_workers.max(1));
         let shared = Arc::new(self);
         let (refused, to_coordinator) = mpsc::unbounded_channel();
         let cancellers: Vec<_> = readers
@@ -117,7 +121,7 @@ impl Reading {
         let mut workers = JoinSet::new();
         for reader in readers {
             let worker = Worker::new(Arc::clone(&shared), Some(refused.clone()));
-            workers.spawn(worker.run(reader));
+            workers.spawn(worker.run(reader, Arc::clone(&source)));
         }
         drop(refused);
         let mut own = Worker::new(Arc::clone(&shared), None);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::archive::manifest::{COLLATION_VERSION, Source};
+use crate::catalog::lock_table::LockTable;
 use crate::error::{Error, Result};
 use crate::kinds::core::DatabaseFacts;
 use crate::kinds::row::{CatalogRow, catalog_row};
@@ -18,6 +19,11 @@ catalog_row! {
         user: String = col("CURRENT_USER::pg_catalog.text"),
         superuser: bool = col("pg_catalog.current_setting('is_superuser') = 'on'"),
         standby: bool = col("pg_catalog.pg_is_in_recovery()"),
+        locks_per_transaction: i32 = col("pg_catalog.current_setting('max_locks_per_transaction')::pg_catalog.int4"),
+        n_transactions: i32 = col(
+            "pg_catalog.current_setting('max_connections')::pg_catalog.int4 \
+             + pg_catalog.current_setting('max_prepared_transactions')::pg_catalog.int4"
+        ),
         version_text: String = col("pg_catalog.current_setting('server_version')"),
         encoding: String = col("pg_catalog.pg_encoding_to_char(d.encoding)"),
         system_identifier: String =
@@ -61,6 +67,8 @@ pub(super) struct SourceFacts {
     pub source: Source,
     /// The user's own search path, in order, which unqualified patterns follow.
     pub search_path: Vec<String>,
+    /// The server's room for locks.
+    pub lock_table: LockTable,
 }
 
 /// The schemas of the user's search path. Must be asked before the session is pinned, which empties it.
@@ -122,6 +130,10 @@ pub(super) async fn read(session: &Session, search_path: Vec<String>) -> Result<
         database,
         source,
         search_path,
+        lock_table: LockTable {
+            per_transaction: u32::try_from(row.locks_per_transaction).unwrap_or_default(),
+            n_transactions: u32::try_from(row.n_transactions).unwrap_or_default(),
+        },
     })
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::large_objects;
 use super::plan::{Job, TablePlan};
+use super::readers::{RECONNECTS_MAX, Readers, is_broken};
 use super::reading::{Reading, SegmentRead, Storing};
 use super::sink::{counted, end_of_part, row_sink};
 use super::table_locks::{try_lock, waiters};
@@ -41,6 +42,9 @@ pub(super) struct Worker {
     refused: Option<mpsc::UnboundedSender<Job>>,
     locked: HashSet<usize>,
     unfinished: VecDeque<Unfinished>,
+    /// What is not read yet of the job that is under way.
+    rest: Option<Job>,
+    n_reconnects: u32,
 }
 
 impl Worker {
@@ -53,17 +57,55 @@ impl Worker {
             refused,
             locked: HashSet::new(),
             unfinished: VecDeque::new(),
+            rest: None,
+            n_reconnects: 0,
         }
     }
 
-    pub(super) async fn run(mut self, reader: SnapshotReader) -> Result<()> {
-        set_savepoint(reader.session()).await?;
-        while let Some(job) = self.reading.next_job() {
-            self.job(reader.session(), job).await?;
+    /// Reads until nothing is left. A connection that breaks is replaced while the snapshot lives, and its job is begun again.
+    pub(super) async fn run(
+        mut self,
+        mut reader: SnapshotReader,
+        source: Arc<Readers>,
+    ) -> Result<()> {
+        while let Err(error) = self.read_jobs(reader.session()).await {
+            if !is_broken(reader.session(), &error) {
+                return Err(error);
+            }
+            reader = self.reconnect(error, &source).await?;
         }
         self.settle(0).await?;
         reader.finish().await?.close().await;
         Ok(())
+    }
+
+    async fn read_jobs(&mut self, session: &Session) -> Result<()> {
+        set_savepoint(session).await?;
+        while let Some(job) = self.reading.next_job() {
+            self.rest = Some(job.clone());
+            self.job(session, job).await?;
+            self.rest = None;
+        }
+        Ok(())
+    }
+
+    /// A new connection, with what the broken one left in the queue again; the error that broke it if there is none to be had.
+    async fn reconnect(&mut self, error: Error, source: &Readers) -> Result<SnapshotReader> {
+        self.n_reconnects += 1;
+        if self.n_reconnects > RECONNECTS_MAX {
+            return Err(error);
+        }
+        let Ok(reader) = source.open().await else {
+            return Err(error);
+        };
+        self.locked.clear();
+        self.reading.progress.event(Event::Warning(format!(
+            "{error}, because its connection broke; reading goes on with a new one in the same snapshot"
+        )));
+        if let Some(rest) = self.rest.take() {
+            self.reading.put_back(rest);
+        }
+        Ok(reader)
     }
 
     pub(super) async fn run_refused(
@@ -137,7 +179,10 @@ impl Worker {
                 reading.read_in_binary(table);
                 return self.recover(session).await;
             }
-            Err(error) => return Err(explain(error, plan, cell)),
+            Err(error) => {
+                storing.abort();
+                return Err(explain(error, plan, cell));
+            }
         };
         let end = counted(&mut sink, n_rows, plan, cell)?;
         sink.finish();
@@ -170,6 +215,7 @@ impl Worker {
             .into_iter()
             .filter(|table| !refused.contains(table))
             .collect();
+        let mut failed = None;
         while let Some(table) = tables.pop_front() {
             let plan = &reading.plan.tables[table];
             let statement = plan.copy_statement(None, false).text();
@@ -190,7 +236,15 @@ impl Worker {
                     });
                     break;
                 }
-                Err(error) => return Err(explain(error, plan, None)),
+                Err(error) => {
+                    sink.chunker().abandon();
+                    tables.push_front(table);
+                    self.rest = Some(Job::Pack {
+                        tables: tables.into(),
+                    });
+                    failed = Some(explain(error, plan, None));
+                    break;
+                }
             };
             let end = counted(&mut sink, n_rows, plan, None)?;
             let format = CopyFormat::Text;
@@ -206,7 +260,7 @@ impl Worker {
         }
         sink.finish();
         self.unfinished.push_back(Unfinished { segments, storing });
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// Makes the transaction usable again after a failed COPY; this connection's own locks are gone then.

@@ -143,10 +143,13 @@ impl Extension {
             .iter()
             .filter(|column| column.generated == '\0');
         let mut draft = self.draft(table, Aspect::Data, cx);
+        let condition = condition
+            .map(|text| sql![text])
+            .filter(|sql| !sql.is_empty());
         draft.data = Some(DraftData {
             relation: table,
             columns: read.map(|column| column.name.clone()).collect(),
-            condition: condition.map_or_else(Sql::default, |text| sql![text]),
+            condition: condition.clone().unwrap_or_default(),
             of: DataOf::Table {
                 target: sql![core.relation(table)],
                 table: None,
@@ -155,6 +158,7 @@ impl Extension {
                 via_root: None,
                 root: None,
                 by_collation: false,
+                condition,
             },
         });
         // The foreign keys exist already when the rows are loaded.

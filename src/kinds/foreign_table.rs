@@ -140,6 +140,7 @@ impl ForeignTable {
                 via_root: None,
                 root: None,
                 by_collation: false,
+                condition: None,
             },
         });
         draft

@@ -125,7 +125,7 @@ impl SnapshotReader {
         ];
         session
             .batch(
-                format_args!("snapshot {snapshot}"),
+                format!("snapshot {snapshot}"),
                 "importing the snapshot",
                 &statement.text(),
             )

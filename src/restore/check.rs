@@ -216,8 +216,11 @@ fn plan(
                     }
                 }
             }
-            DataOf::Table { target, .. } => {
-                comparisons.push(one(&sql!["ONLY ", target], object_of(entry)));
+            DataOf::Table {
+                target, condition, ..
+            } => {
+                let condition = condition.as_ref().map(|condition| sql![" ", condition]);
+                comparisons.push(one(&sql!["ONLY ", target, condition], object_of(entry)));
             }
         }
     }

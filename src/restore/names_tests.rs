@@ -57,6 +57,7 @@ fn entries() -> Vec<Entry> {
             via_root: None,
             root: None,
             by_collation: false,
+            condition: None,
         };
         let is_rows = *label == "table data";
         let locks: Vec<_> = needs

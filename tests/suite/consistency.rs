@@ -1,9 +1,12 @@
 //! A dump by several connections sees one moment, while clients move rows between the cells that the connections read.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
+use async_trait::async_trait;
 use pgark::dump::{DumpOptions, plan};
+use pgark::pg::session::Interpose;
 use tokio::task::JoinHandle;
 
 use crate::round_trip::{dump_to_memory, restore_all, settings};
@@ -18,7 +21,7 @@ const WRITERS: usize = 2;
 
 /// Rows of about a kilobyte, so that a table of some ten megabytes has ten cells of one. A call of `churn` keeps three things
 /// true at each commit: the sum over both tables is 0, every order has its account, and ids that are multiples of 10 never go away.
-const SCHEMA: &str = r"
+pub(crate) const SCHEMA: &str = r"
 CREATE TABLE accounts (id int PRIMARY KEY, balance bigint NOT NULL, pad text NOT NULL);
 CREATE TABLE orders (id int PRIMARY KEY, account int NOT NULL REFERENCES accounts, amount bigint NOT NULL, pad text NOT NULL);
 ALTER TABLE accounts ALTER pad SET STORAGE PLAIN;
@@ -52,13 +55,13 @@ $$;
 ";
 
 /// Clients that call `churn` until they are told to stop.
-struct Writers {
+pub(crate) struct Writers {
     stop: Arc<AtomicBool>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Writers {
-    async fn start(database: &Database) -> Writers {
+    pub(crate) async fn start(database: &Database) -> Writers {
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = Vec::new();
         for _ in 0..WRITERS {
@@ -74,7 +77,7 @@ impl Writers {
         Writers { stop, tasks }
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {
             task.await.unwrap();
@@ -82,7 +85,7 @@ impl Writers {
     }
 }
 
-fn options(without_snapshot: bool) -> DumpOptions {
+pub(crate) fn options(without_snapshot: bool) -> DumpOptions {
     DumpOptions {
         jobs: 4,
         cell_bytes: Some(1 << 20),
@@ -91,13 +94,13 @@ fn options(without_snapshot: bool) -> DumpOptions {
     }
 }
 
-fn calls(database: &Database) -> u64 {
+pub(crate) fn calls(database: &Database) -> u64 {
     let text = database.psql("SELECT last_value FROM calls");
     text.trim().parse().unwrap()
 }
 
 /// What is wrong with the restored database, or nothing.
-fn broken(restored: &Database) -> Option<String> {
+pub(crate) fn broken(restored: &Database) -> Option<String> {
     let facts = restored.psql(
         "SELECT (SELECT sum(balance) FROM accounts) + (SELECT sum(amount) FROM orders);
          SELECT count(*) FROM orders o WHERE NOT EXISTS (SELECT FROM accounts a WHERE a.id = o.account);
@@ -183,6 +186,88 @@ async fn without_the_common_snapshot_it_would_not_be() {
         assert!(
             noticed.is_some(),
             "{BAD_DUMPS_MAX} dumps without a common snapshot were right by chance"
+        );
+    }
+}
+
+/// Ends the dump's worker before some of its statements that read rows, after new rows have come.
+struct Breaker {
+    conninfo: String,
+    n_copies: AtomicUsize,
+    n_broken: AtomicUsize,
+}
+
+#[async_trait]
+impl Interpose for Breaker {
+    async fn before(&self, statement: &str) -> pgark::Result<()> {
+        if !statement.starts_with("COPY ") {
+            return Ok(());
+        }
+        if ![2, 20].contains(&self.n_copies.fetch_add(1, Ordering::SeqCst)) {
+            return Ok(());
+        }
+        let (client, connection) = tokio_postgres::connect(&self.conninfo, tokio_postgres::NoTls)
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let workers = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                        WHERE datname = current_database() AND application_name = 'pgark dump worker'";
+        client
+            .batch_execute("INSERT INTO wide SELECT i, 'late' FROM generate_series(1, 50) i; INSERT INTO s3 VALUES (99)")
+            .await
+            .unwrap();
+        let n_ended: i64 = client.query_one(workers, &[]).await.unwrap().get(0);
+        assert_eq!(n_ended, 1);
+        while client
+            .query_one(workers, &[])
+            .await
+            .unwrap()
+            .get::<_, i64>(0)
+            > 0
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.n_broken.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_whose_connection_breaks_is_replaced_in_the_same_snapshot() {
+    for major in majors() {
+        let server = Server::shared(major);
+        let source = server.create_database("broken");
+        let script = "CREATE TABLE wide AS SELECT i AS id, repeat('w', 900) AS pad FROM generate_series(1, 4000) i;";
+        let small = (1..=40).map(|i| format!("CREATE TABLE s{i} AS SELECT {i} AS id;"));
+        source
+            .batch(
+                &std::iter::once(script.to_owned())
+                    .chain(small)
+                    .collect::<String>(),
+            )
+            .await;
+        let breaker = Arc::new(Breaker {
+            conninfo: source.conninfo(),
+            n_copies: AtomicUsize::new(0),
+            n_broken: AtomicUsize::new(0),
+        });
+        let from = settings(&source.conninfo()).with_interpose(breaker.clone());
+        let one_worker = DumpOptions {
+            jobs: 1,
+            ..options(false)
+        };
+        let archive = dump_to_memory(&from, &one_worker).await.unwrap();
+        assert_eq!(breaker.n_broken.load(Ordering::SeqCst), 2);
+        let totals = archive.manifest().totals;
+        assert_eq!((totals.n_tables, totals.n_rows), (41, 4040));
+        let target = server.create_database("mended");
+        let report = restore_all(&archive, &settings(&target.conninfo()), 2)
+            .await
+            .unwrap();
+        assert!(report.is_complete(), "{report:?}");
+        assert_eq!(
+            target.psql("SELECT count(*), min(length(pad)) FROM wide; TABLE s3"),
+            "4000|900\n3\n"
         );
     }
 }

@@ -290,37 +290,6 @@ async fn a_waiting_alter_does_not_kill_the_dump_and_is_shown_with_its_pid() {
     }
 }
 
-/// Statements of the catalog phase of a plan, as the server's log has them.
-async fn n_statements(server: &Server, n_tables: u32) -> usize {
-    let database = server.create_database(&format!("tables{n_tables}"));
-    for i in 0..n_tables {
-        let sql =
-            format!("CREATE TABLE t{i} (id int PRIMARY KEY, v text DEFAULT 'x' CHECK (v <> ''))");
-        database.batch(&sql).await;
-    }
-    let before = server.log_text().len();
-    let planned = pgark::dump::plan(&settings(&database.conninfo()), &DumpOptions::default())
-        .await
-        .unwrap();
-    assert_eq!(planned.tables.len(), n_tables as usize);
-    let log = server.log_text();
-    log[before..]
-        .lines()
-        .filter(|line| line.contains("execute ") || line.contains("statement: "))
-        .count()
-}
-
-#[tokio::test]
-async fn the_catalog_costs_the_same_queries_for_five_tables_and_for_three_hundred() {
-    let major = *majors().last().unwrap();
-    let server = Server::start_with(major, &[("log_statement", "all")]);
-    let few = n_statements(&server, 5).await;
-    let many = n_statements(&server, 300).await;
-    println!("{few} statements");
-    assert!(few > 50, "the log shows them: {few}");
-    assert_eq!(few, many);
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_text_cannot_carry_is_read_in_binary() {
     let major = *majors().last().unwrap();

@@ -34,17 +34,23 @@ fn peak_bytes(pid: u32) -> Option<u64> {
     Some(kib << 10)
 }
 
-struct Run {
+/// Runs of the program with one repository.
+pub(crate) struct Run {
     dir: tempfile::TempDir,
 }
 
 impl Run {
-    fn repo(&self) -> PathBuf {
+    pub(crate) fn new() -> Run {
+        let dir = tempfile::tempdir().unwrap();
+        Run { dir }
+    }
+
+    pub(crate) fn repo(&self) -> PathBuf {
         self.dir.path().join("repo")
     }
 
     /// Runs to a successful end and gives the peak of resident memory.
-    fn peak(&self, arguments: &[&str]) -> u64 {
+    pub(crate) fn peak(&self, arguments: &[&str]) -> u64 {
         let log = self.dir.path().join("log");
         let file = fs::File::create(&log).unwrap();
         let mut child = limited()
@@ -73,9 +79,7 @@ impl Run {
 
     /// Dumps, restores with the counts compared, and gives the target.
     fn there_and_back(server: &Server, source: &Database) -> Database {
-        let run = Run {
-            dir: tempfile::tempdir().unwrap(),
-        };
+        let run = Run::new();
         run.peak(&["dump", "-d", &source.conninfo()]);
         let target = server.create_database("memory_target");
         let into = target.conninfo();

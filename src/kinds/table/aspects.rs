@@ -138,6 +138,7 @@ impl Table {
                 via_root: root.map(|root| sql![core.relation(root)]),
                 root: top.map(|top| sql![core.relation(top)]),
                 by_collation: above.iter().any(|oid| core.collated_roots.contains(oid)),
+                condition: None,
             },
         });
         draft

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Major, output_of, servers_script};
+use super::{Major, oracle, output_of, servers_script};
 
 /// A cluster with its running postmaster; stopped and removed on drop.
 pub(super) struct Cluster {
@@ -23,6 +23,8 @@ pub(super) struct Cluster {
 /// All that a postmaster is started with.
 struct Launch {
     major: Major,
+    /// The server's program; another build of the major than the template's has other extensions.
+    program: PathBuf,
     dir: PathBuf,
     port: u16,
     settings: Vec<(String, String)>,
@@ -31,15 +33,57 @@ struct Launch {
 impl Cluster {
     /// Copies the template and starts a postmaster; first ends what killed tests have left running.
     pub(super) fn start(major: Major, settings: &[(&str, &str)]) -> Self {
+        let program = major.home().join("bin/postgres");
+        Self::start_program(major, program, settings)
+    }
+
+    /// The same with another build of the major.
+    pub(super) fn start_program(major: Major, program: PathBuf, settings: &[(&str, &str)]) -> Self {
         servers_script("--sweep");
         let dir = make_run_dir();
         copy_template(major, &dir);
+        Self::start_in(major, program, dir, settings)
+    }
+
+    /// Copies this running cluster and starts the copy as a hot standby, which streams all further changes.
+    pub(super) fn start_standby(&self, settings: &[(&str, &str)]) -> Self {
+        let (major, dir) = (self.launch.major, make_run_dir());
+        let mut copy = Command::new(oracle("pg_basebackup"));
+        copy.args(["--username=postgres", "--checkpoint=fast", "--no-sync"])
+            .args(["--write-recovery-conf", "--wal-method=stream"])
+            .args(["--port", &self.port().to_string(), "--host"])
+            .arg(self.socket_dir())
+            .arg("--pgdata")
+            .arg(dir.join("data"));
+        output_of(&mut copy);
+        let (uid, gid) = template_owner(major).expect("the primary runs from it");
+        let owner = format!("{uid}:{gid}");
+        output_of(
+            Command::new("chown")
+                .args(["-R", &owner])
+                .arg(dir.join("data")),
+        );
+        make_socket_dir(major, &dir);
+        // The settings that a newer pg_basebackup writes are not all known to an older server.
+        let primary = format!(
+            "host={} port={} user=postgres",
+            self.socket_dir().display(),
+            self.port()
+        );
+        let settings = [settings, &[("primary_conninfo", &primary)]].concat();
+        let settings = &*settings;
+        Self::start_in(major, self.launch.program.clone(), dir, settings)
+    }
+
+    /// Starts a postmaster on a data directory that is complete.
+    fn start_in(major: Major, program: PathBuf, dir: PathBuf, settings: &[(&str, &str)]) -> Self {
         let settings = settings
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
         let mut launch = Launch {
             major,
+            program,
             dir,
             port: 0,
             settings,
@@ -152,7 +196,7 @@ impl Launch {
             .open(self.dir.join("log"))
             .expect("the directory was just made");
         let error_log = log.try_clone().expect("a file handle is to be had");
-        let mut command = Command::new(self.major.home().join("bin/postgres"));
+        let mut command = Command::new(&self.program);
         command
             .arg("-D")
             .arg(self.dir.join("data"))
@@ -201,15 +245,20 @@ fn own_uid() -> u32 {
 }
 
 fn copy_template(major: Major, dir: &Path) {
-    let (uid, gid) = template_owner(major).unwrap_or_else(|error| {
-        panic!("PostgreSQL {major} is not installed ({error}); run scripts/servers {major}")
-    });
+    if let Err(error) = template_owner(major) {
+        panic!("PostgreSQL {major} is not installed ({error}); run scripts/servers {major}");
+    }
     output_of(
         Command::new("cp")
             .arg("-a")
             .arg(major.home().join("template"))
             .arg(dir.join("data")),
     );
+    make_socket_dir(major, dir);
+}
+
+fn make_socket_dir(major: Major, dir: &Path) {
+    let (uid, gid) = template_owner(major).expect("the template was just read");
     let sockets = dir.join("s");
     fs::create_dir(&sockets).expect("the directory was just made");
     chown(&sockets, Some(uid), Some(gid))

@@ -34,7 +34,21 @@ impl Server {
 
     /// Starts a server of this test alone with further settings, which win over the usual ones.
     pub(crate) fn start_with(major: Major, settings: &[(&str, &str)]) -> Self {
-        let cluster = Cluster::start(major, settings);
+        Self::of(major, Cluster::start(major, settings))
+    }
+
+    /// Starts a hot standby of a private server with settings of its own; it has everything that the server has now.
+    pub(crate) fn start_standby(&self, settings: &[(&str, &str)]) -> Self {
+        Self::of(self.major(), self.own().start_standby(settings))
+    }
+
+    /// Starts the newest major as the client tools' package has it, with pgvector.
+    pub(crate) fn start_oracle() -> Self {
+        let program = oracle("postgres");
+        Self::of(Major::V18, Cluster::start_program(Major::V18, program, &[]))
+    }
+
+    fn of(major: Major, cluster: Cluster) -> Self {
         let place = Place {
             major,
             socket_dir: cluster.socket_dir(),
