@@ -26,3 +26,4 @@ mod recipe;
 mod restore_basic;
 mod round_trip;
 mod support;
+mod traps;

@@ -78,9 +78,19 @@ impl Pair {
         &self,
         source: &Database,
     ) -> (Archive, RestoreReport, Database) {
-        let what = source.conninfo();
         let target = self.target.create_database("target");
         self.copy_globals(source, &target);
+        let (archive, restored) = self.take_into(source, &target).await;
+        (archive, restored, target)
+    }
+
+    /// Takes the contents of a database into another, whose cluster has what the contents need of it.
+    pub(crate) async fn take_into(
+        &self,
+        source: &Database,
+        target: &Database,
+    ) -> (Archive, RestoreReport) {
+        let what = source.conninfo();
         let options = DumpOptions {
             jobs: 4,
             ..DumpOptions::default()
@@ -91,7 +101,7 @@ impl Pair {
         let restored = restore_all(&archive, &settings(&target.conninfo()), 4)
             .await
             .unwrap_or_else(|error| panic!("restore of {what}: {error:#?}"));
-        (archive, restored, target)
+        (archive, restored)
     }
 }
 
@@ -107,13 +117,13 @@ pub(crate) fn assert_whole(what: &str, restored: &RestoreReport) {
     assert_eq!(restored.lost, [], "{what}");
 }
 
-/// Both databases are the same but for what is excused, and every excuse is needed.
+/// Both databases are the same but for what is excused, and every excuse is needed. Gives what the comparison saw of the source.
 pub(crate) async fn assert_same(
     what: &str,
     source: &Database,
     target: &Database,
     excuses: &[Unavoidable],
-) {
+) -> Snapshot {
     assert_eq!(source.psql(PRIVILEGES), target.psql(PRIVILEGES), "{what}");
     let major = source.major().number();
     let excuses: Vec<&Unavoidable> = excuses
@@ -141,6 +151,7 @@ pub(crate) async fn assert_same(
             excuse.pattern
         );
     }
+    left
 }
 
 /// What the comparison sees of a database.
