@@ -21,7 +21,11 @@ const N_TRAPS: u16 = 141;
 const ELSEWHERE: &[(u16, &str)] = &[];
 
 /// What differs after every dump as SQL.
-const UNAVOIDABLE: &[Unavoidable] = &[];
+const UNAVOIDABLE: &[Unavoidable] = &[Unavoidable {
+    since: 12,
+    pattern: r"^(index|column|dependencies of class) trap_086\.bad(\.a)?$",
+    reason: "an invalid index enforces nothing, and its statement would fail again",
+}];
 
 /// Traps that are set in one database of the source.
 struct Place<'a> {
