@@ -18,7 +18,8 @@ SELECT n.nspname, c.relname, pg_catalog.pg_get_userbyid(a.grantor), CASE a.grant
        a.privilege_type, a.is_grantable
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace,
        pg_catalog.aclexplode(coalesce(c.relacl, pg_catalog.acldefault(CASE c.relkind WHEN 'S' THEN 's'::\"char\" ELSE 'r' END, c.relowner))) a
- WHERE n.nspname !~ '^pg_toast' AND c.relkind NOT IN ('i', 'I') ORDER BY 1, 2, 3, 4, 5";
+ WHERE n.nspname !~ '^pg_toast' AND c.relkind NOT IN ('i', 'I') AND (c.oid < 16384 OR n.nspname <> 'pg_catalog')
+ ORDER BY 1, 2, 3, 4, 5";
 
 /// A difference that no dump as SQL can avoid.
 #[derive(Debug, Clone, Copy)]
