@@ -1,6 +1,6 @@
 //! What all kinds share: comments, security labels, owner and grants, rendered once from facts and address.
 
-use super::acl::{self, GrantTarget};
+use super::acl::{self, GrantTarget, ObjectAcl};
 use super::arena::{CatalogId, RenderCx, class};
 use super::core::CommentRow;
 use super::{Ddl, Object};
@@ -117,51 +117,46 @@ fn constraint_address(id: CatalogId, cx: &RenderCx<'_>) -> Option<Sql> {
     ])
 }
 
-/// The grants of an object and of its columns: the object's first, because a table's REVOKE takes column privileges along.
+/// The grants of an object, of its columns and of its row type: the object's first, because a table's REVOKE takes column
+/// privileges along.
 pub fn object_grants(object: &Object, cx: &RenderCx<'_>) -> Vec<Grant> {
     let ddl = object.ddl();
     let Some(keyword) = ddl.facts().grant else {
         return Vec::new();
     };
-    let id = ddl.id();
-    let address = ddl.grant_address(cx);
-    let prefix = Sql::default();
+    let (id, address) = (ddl.id(), ddl.grant_address(cx));
+    let own = |id: CatalogId| cx.core().acls.range((id, i32::MIN)..=(id, i32::MAX));
+    let statements = |acl: &ObjectAcl, keyword: &'static str, column: Option<&Ident>| {
+        let target = GrantTarget {
+            keyword,
+            address: &address,
+            column,
+            prefix: &Sql::default(),
+        };
+        acl::grants(acl, &target, |oid| cx.core().role(oid), cx.server)
+    };
     let mut out = Vec::new();
-    for ((_, column), acl) in cx.core().acls.range((id, i32::MIN)..=(id, i32::MAX)) {
-        if *column != 0 {
-            continue;
-        }
-        let target = GrantTarget {
-            keyword,
-            address: &address,
-            column: None,
-            prefix: &prefix,
-        };
-        out.extend(acl::grants(
-            acl,
-            &target,
-            |oid| cx.core().role(oid),
-            cx.server,
-        ));
+    for (_, acl) in own(id).filter(|((_, column), _)| *column == 0) {
+        out.extend(statements(acl, keyword, None));
     }
-    for ((_, column), acl) in cx.core().acls.range((id, i32::MIN)..=(id, i32::MAX)) {
-        let Some(name) = acl_column_name(id, *column, cx) else {
-            continue;
-        };
-        let target = GrantTarget {
-            keyword,
-            address: &address,
-            column: Some(&name),
-            prefix: &prefix,
-        };
-        out.extend(acl::grants(
-            acl,
-            &target,
-            |oid| cx.core().role(oid),
-            cx.server,
-        ));
+    for ((_, column), acl) in own(id) {
+        if let Some(name) = acl_column_name(id, *column, cx) {
+            out.extend(statements(acl, keyword, Some(&name)));
+        }
+    }
+    if let Some(row_type) = row_type(id, keyword, cx) {
+        for (_, acl) in own(row_type) {
+            out.extend(statements(acl, "TYPE", None));
+        }
     }
     out
+}
+
+/// The type of a relation's rows, which has the relation's name and may have privileges of its own.
+fn row_type(id: CatalogId, keyword: &str, cx: &RenderCx<'_>) -> Option<CatalogId> {
+    let is_relation = id.class == class::RELATION && keyword == "TABLE";
+    let relation = cx.core().relations.get(&id.oid).filter(|_| is_relation)?;
+    Some(CatalogId::ty(relation.row_type))
 }
 
 /// System columns (`pg_sysatt`, fixed numbers) can be granted too.

@@ -2,7 +2,7 @@
 //! The copies on partitions (`conparentid`) come with the partitioned table's.
 
 use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
-use super::index::{self, PartitionIndex};
+use super::index;
 use super::row::{Letter, Oid, catalog_row};
 use super::table::inline;
 use super::toc_builder::DraftKey;
@@ -230,32 +230,7 @@ impl Ddl for ForeignKey {
     }
 
     fn hidden_aspects(&self, cx: &RenderCx<'_>) -> Vec<DraftKey> {
-        let core = cx.core();
-        let tables = core.descendants(self.row.referenced);
-        let keys = index::keys_of(core, tables);
-        let is_table = |oid: Oid| {
-            core.relations
-                .get(&oid)
-                .is_some_and(|row| matches!(row.kind.0, 'r' | 'p'))
-        };
-        let child = |index: Oid| {
-            let id = keys
-                .get(&index)
-                .copied()
-                .unwrap_or(CatalogId::relation(index));
-            let mut needed = core
-                .depends_of(id)
-                .filter(|row| row.ref_class == class::RELATION);
-            let table = needed.find(|row| is_table(row.ref_oid))?.ref_oid;
-            Some(PartitionIndex { id, index, table })
-        };
-        let attached = core
-            .descendants(self.row.index)
-            .into_iter()
-            .filter_map(child);
-        attached
-            .filter_map(|child| index::attach_key(cx, child))
-            .map(|(key, _)| key)
-            .collect()
+        let tables = cx.core().descendants(self.row.referenced);
+        index::attach_keys_below(cx, self.row.index, tables)
     }
 }

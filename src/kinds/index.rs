@@ -167,7 +167,42 @@ pub(crate) fn attach_key(
     both.then(|| (DraftKey::aspect(child.id, Aspect::Attach), parent))
 }
 
+/// The keys of the entries that attach the parts of an index of a partitioned table, at all depths; `tables` are the table's
+/// descendants.
+pub(crate) fn attach_keys_below(
+    cx: &RenderCx<'_>,
+    index: Oid,
+    tables: impl IntoIterator<Item = Oid>,
+) -> Vec<DraftKey> {
+    let core = cx.core();
+    let keys = keys_of(core, tables);
+    let is_table = |oid: Oid| {
+        core.relations
+            .get(&oid)
+            .is_some_and(|row| matches!(row.kind.0, 'r' | 'p'))
+    };
+    let child = |index: Oid| {
+        let id = keys
+            .get(&index)
+            .copied()
+            .unwrap_or(CatalogId::relation(index));
+        let mut needed = core
+            .depends_of(id)
+            .filter(|row| row.ref_class == class::RELATION);
+        let table = needed.find(|row| is_table(row.ref_oid))?.ref_oid;
+        Some(PartitionIndex { id, index, table })
+    };
+    let below = core.descendants(index).into_iter().filter_map(child);
+    below
+        .filter_map(|child| attach_key(cx, child))
+        .map(|(key, _)| key)
+        .collect()
+}
+
 /// The entry that makes the index a part of the parent's.
+///
+/// From the leaves up: the server makes an index valid when it finds all parts attached and valid, and does not see those that
+/// another transaction attaches meanwhile. Parts of one index exclude each other by their lock; parts of parts come before.
 pub(crate) fn attach(cx: &RenderCx<'_>, child: PartitionIndex, name: EntryName) -> Option<Draft> {
     let core = cx.core();
     let (key, parent) = attach_key(cx, child)?;
@@ -186,7 +221,12 @@ pub(crate) fn attach(cx: &RenderCx<'_>, child: PartitionIndex, name: EntryName) 
     let draft = Draft::new(key, "index attach", name, Stage::PostData, 173)
         .form(DraftForm::plain(vec![statement], locks))
         .needs([DraftKey::define(parent)])
-        .needs(aspects::attach_key(cx, child.table));
+        .needs(aspects::attach_key(cx, child.table))
+        .needs(attach_keys_below(
+            cx,
+            child.index,
+            core.descendants(child.table),
+        ));
     Some(draft)
 }
 

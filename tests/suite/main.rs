@@ -33,3 +33,4 @@ mod round_trip;
 mod selecting;
 mod standby;
 mod support;
+mod traps;

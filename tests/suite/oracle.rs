@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::pair::{Pair, Unavoidable, assert_same, assert_whole};
-use crate::support::{Database, Major, majors, oracle, output_of};
+use crate::support::{Database, Major, majors, matrix, oracle, output_of};
 
 const OF_SHOP: &[Unavoidable] = &[
     Unavoidable {
@@ -28,7 +28,7 @@ async fn comes_back(pair: &Pair, source: &Database, excuses: &[Unavoidable]) {
     assert_same(&what, source, &target, excuses).await;
 }
 
-/// The majors that the fixtures are written for.
+/// The majors that the other fixtures are written for.
 fn served() -> impl Iterator<Item = Major> {
     majors().into_iter().filter(|major| major.number() >= 15)
 }
@@ -70,7 +70,7 @@ async fn the_tables_of_pgbench_come_back_the_same() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_traps_come_back_the_same() {
-    for major in served() {
+    for major in matrix() {
         let pair = Pair::start(major);
         let source = pair.source.create_database("traps");
         source.psql_file(&fixture("traps.sql"));

@@ -80,6 +80,8 @@ pub struct Constraint {
     columns: Vec<Ident>,
     /// True if the constraint is inherited, not valid there, and only validated here.
     validates: bool,
+    /// True if the constraint is a CHECK that may read other tables, so that it can only judge rows when all are there.
+    reads_tables: bool,
 }
 
 /// A CHECK that rows must meet while they are loaded.
@@ -139,15 +141,17 @@ impl ObjectKind for Constraint {
         } else {
             Vec::new()
         };
-        let known = cx.core.constraints_of(row.table).iter();
-        let mut known = known.filter(|known| known.oid == row.oid);
-        let validates = known.any(|known| inline::is_validated_here(cx.core, known));
+        let mut known = cx.core.constraints_of(row.table).iter();
+        let known = known.find(|known| known.oid == row.oid);
+        let validates = known.is_some_and(|known| inline::is_validated_here(cx.core, known));
+        let reads_tables = known.is_some_and(|known| inline::may_read_tables(cx.core, known));
         Ok(Constraint {
             row,
             definition,
             index_definition: text.index,
             columns,
             validates,
+            reads_tables,
         })
     }
 }
@@ -230,7 +234,8 @@ impl Constraint {
 
 impl Ddl for Constraint {
     fn facts(&self) -> &'static KindFacts {
-        let in_load = self.row.kind == 'c' && self.row.validated && !self.validates;
+        let at_once = self.row.validated && !self.validates && !self.reads_tables;
+        let in_load = self.row.kind == 'c' && at_once;
         if in_load { &CHECK_FACTS } else { &Self::FACTS }
     }
 

@@ -81,6 +81,19 @@ pub(crate) fn is_separate(core: &Core, row: &ConstraintRow) -> bool {
     }
 }
 
+/// True if a CHECK calls a function of users on a table that shares it with no other: the function may read tables, and finds
+/// their rows only after the load. One of a parent, child or partition must be there when they are put together.
+pub(crate) fn may_read_tables(core: &Core, row: &ConstraintRow) -> bool {
+    let id = CatalogId::new(class::CONSTRAINT, row.oid);
+    let alone = !core.parents.contains_key(&row.relation)
+        && !core.children.contains_key(&row.relation)
+        && !is_partition(core, row.relation);
+    let mut used = core
+        .depends_of(id)
+        .map(|row| CatalogId::new(row.ref_class, row.ref_oid));
+    row.kind == 'c' && alone && used.any(|used| used.class == class::PROC && !core.is_member(used))
+}
+
 /// True if the relation itself states a validated constraint: it is local, or a partition must have it before it is attached.
 pub(crate) fn is_stated(core: &Core, row: &ConstraintRow) -> bool {
     row.local || is_partition(core, row.relation)

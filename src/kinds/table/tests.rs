@@ -269,6 +269,24 @@ fn a_check_is_inline_separate_or_inherited() {
 }
 
 #[test]
+fn a_check_with_a_function_waits_for_all_rows_unless_it_is_shared() {
+    let mut core = family();
+    core.parents.clear();
+    core.children.clear();
+    let check = constraint(CHECK, CHILD, 'c', "k");
+    assert!(!inline::may_read_tables(&core, &check));
+    core.depends
+        .push(depends(class::CONSTRAINT, CHECK, class::PROC, FUNCTION));
+    assert!(inline::may_read_tables(&core, &check));
+    core.members
+        .insert(CatalogId::new(class::PROC, FUNCTION), 5);
+    assert!(!inline::may_read_tables(&core, &check));
+    core.members.clear();
+    core.children.insert(CHILD, vec![PARENT]);
+    assert!(!inline::may_read_tables(&core, &check));
+}
+
+#[test]
 fn older_targets_get_forms_of_their_own() {
     let mut core = family();
     let own = &mut core.columns.get_mut(&CHILD).unwrap()[0];

@@ -1,6 +1,7 @@
 //! Two clusters of which a database goes from one to the other and must be the same there: `pg_dump`, the catalogs and all
 //! rows are asked. Which database, and what is excused, is each test's own business.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use pgark::archive::Archive;
@@ -17,7 +18,8 @@ SELECT n.nspname, c.relname, pg_catalog.pg_get_userbyid(a.grantor), CASE a.grant
        a.privilege_type, a.is_grantable
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace,
        pg_catalog.aclexplode(coalesce(c.relacl, pg_catalog.acldefault(CASE c.relkind WHEN 'S' THEN 's'::\"char\" ELSE 'r' END, c.relowner))) a
- WHERE n.nspname !~ '^pg_toast' ORDER BY 1, 2, 3, 4, 5";
+ WHERE n.nspname !~ '^pg_toast' AND c.relkind NOT IN ('i', 'I') AND (c.oid < 16384 OR n.nspname <> 'pg_catalog')
+ ORDER BY 1, 2, 3, 4, 5";
 
 /// A difference that no dump as SQL can avoid.
 #[derive(Debug, Clone, Copy)]
@@ -78,9 +80,19 @@ impl Pair {
         &self,
         source: &Database,
     ) -> (Archive, RestoreReport, Database) {
-        let what = source.conninfo();
         let target = self.target.create_database("target");
         self.copy_globals(source, &target);
+        let (archive, restored) = self.take_into(source, &target).await;
+        (archive, restored, target)
+    }
+
+    /// Takes the contents of a database into another, whose cluster has what the contents need of it.
+    pub(crate) async fn take_into(
+        &self,
+        source: &Database,
+        target: &Database,
+    ) -> (Archive, RestoreReport) {
+        let what = source.conninfo();
         let options = DumpOptions {
             jobs: 4,
             ..DumpOptions::default()
@@ -91,7 +103,7 @@ impl Pair {
         let restored = restore_all(&archive, &settings(&target.conninfo()), 4)
             .await
             .unwrap_or_else(|error| panic!("restore of {what}: {error:#?}"));
-        (archive, restored, target)
+        (archive, restored)
     }
 }
 
@@ -107,14 +119,20 @@ pub(crate) fn assert_whole(what: &str, restored: &RestoreReport) {
     assert_eq!(restored.lost, [], "{what}");
 }
 
-/// Both databases are the same but for what is excused, and every excuse is needed.
+/// Both databases are the same but for what is excused, and every excuse is needed. Gives what the comparison saw of the source.
 pub(crate) async fn assert_same(
     what: &str,
     source: &Database,
     target: &Database,
     excuses: &[Unavoidable],
-) {
-    assert_eq!(source.psql(PRIVILEGES), target.psql(PRIVILEGES), "{what}");
+) -> Snapshot {
+    let [left, right] = [source, target].map(|side| side.psql(PRIVILEGES));
+    let of = |text: &str| -> BTreeSet<String> { text.lines().map(str::to_owned).collect() };
+    let differ: Vec<String> = of(&left)
+        .symmetric_difference(&of(&right))
+        .cloned()
+        .collect();
+    assert_eq!(differ, [""; 0], "{what}: privileges that only one side has");
     let major = source.major().number();
     let excuses: Vec<&Unavoidable> = excuses
         .iter()
@@ -141,6 +159,7 @@ pub(crate) async fn assert_same(
             excuse.pattern
         );
     }
+    left
 }
 
 /// What the comparison sees of a database.

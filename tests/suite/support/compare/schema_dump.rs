@@ -32,6 +32,8 @@ pub(super) async fn read_schema_dump(
     database: Option<&str>,
 ) -> Result<Facts, Problem> {
     let mut command = Command::new(pg_dump);
+    // A database may be set to read literals otherwise, and its script is then written otherwise.
+    command.env("PGOPTIONS", "-c standard_conforming_strings=on");
     command
         .args(["--schema-only", "--dbname", conninfo])
         .stdin(Stdio::null());

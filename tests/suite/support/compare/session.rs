@@ -9,6 +9,7 @@ pub(crate) type Problem = String;
 /// of passing for a whole one.
 const PINNED: &str = "\
     SELECT pg_catalog.set_config('search_path', '', false);
+    SET standard_conforming_strings = on;
     SET datestyle = 'ISO, YMD';
     SET intervalstyle = 'postgres';
     SET timezone = 'UTC';
