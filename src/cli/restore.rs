@@ -21,6 +21,7 @@ Examples:
                                                the same into a database that is made first
   pgark restore shop-20261122T020000Z -d shop_new -j 8 --check content
   pgark restore -d shop -t sales.orders        one table, with its indexes and rows
+  pgark restore -d shop --skip-unsupported     into an older server, without what it cannot hold
 
 Everything that can be known is checked before the first change: the archive's bytes, roles, extensions, names in the way. \
 Objects that fail do not stop the others; they are named at the end, with exit code 3.")]
@@ -48,6 +49,9 @@ struct How {
     /// Make the database first
     #[arg(short = 'C', long)]
     create: bool,
+    /// Leave out what the server's version cannot hold, with all that needs it, instead of refusing; it is named at the end
+    #[arg(long)]
+    skip_unsupported: bool,
     /// Become this role after connecting
     #[arg(long, value_name = "NAME")]
     role: Option<String>,
@@ -81,6 +85,7 @@ impl Restore {
             tables: choice.tables.clone(),
             exclude_tables: choice.exclude_tables.clone(),
             exclude_table_data: choice.exclude_table_data.clone(),
+            skip_unsupported: how.skip_unsupported,
             create: how.create,
             role: how.role.clone(),
             analyze: !how.no_analyze,

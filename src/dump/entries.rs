@@ -83,7 +83,7 @@ fn main_draft(object: &Object, cx: RenderCx<'_>) -> Draft {
         draft.forms = ddl
             .forms(&cx)
             .into_iter()
-            .filter(|form| !form.form.steps.is_empty())
+            .filter(|draft| !draft.form.steps.is_empty() || draft.form.lost.is_some())
             .collect();
         draft.split = ddl.split(&cx);
         draft.postponable = facts.postponable;
@@ -100,13 +100,13 @@ fn main_draft(object: &Object, cx: RenderCx<'_>) -> Draft {
         draft.after.extend(
             ddl.parts_after(&cx)
                 .into_iter()
-                .filter(|(part, _)| parts.has(*part)),
+                .filter(|after| parts.has(after.part)),
         );
     }
     if parts.has(Part::Acl) {
         draft.grants = ddl
             .own_grants(&cx)
-            .unwrap_or_else(|| common::object_grants(object, &cx));
+            .unwrap_or_else(|| common::grants_of(ddl, &cx));
     }
     draft
 }

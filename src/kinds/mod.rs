@@ -10,10 +10,11 @@ pub mod naming;
 pub mod row;
 pub mod settings;
 pub mod toc_builder;
+mod versions;
 
 use crate::error::{Error, Result};
 use crate::sql::{Sql, sql};
-use crate::toc::{EntryName, Form, Grant, LockMode, Part, Stage, Step};
+use crate::toc::{After, EntryName, Form, Grant, LockMode, Stage, Step, Targets};
 
 use self::arena::{CatalogId, LoadCx, RenderCx, Subject};
 use self::row::{CatalogRow, Oid};
@@ -55,6 +56,17 @@ pub struct Split {
     pub cost: u16,
 }
 
+/// How an object is named.
+#[derive(Debug, Clone)]
+pub struct Address {
+    /// On which targets.
+    pub targets: Targets,
+    /// In `COMMENT ON`, `ALTER … OWNER TO`.
+    pub object: Sql,
+    /// In `GRANT … ON`.
+    pub grant: Sql,
+}
+
 /// What one object can say of itself. Object safe; the defaults fit most kinds.
 pub trait Ddl {
     /// Facts of the kind (functions and procedures differ, so it is the object that answers).
@@ -82,6 +94,15 @@ pub trait Ddl {
     /// How `GRANT … ON` names it, without the keyword.
     fn grant_address(&self, cx: &RenderCx<'_>) -> Sql {
         self.address(cx)
+    }
+
+    /// Its addresses with the targets that know it by them; several where a newer server wants another signature.
+    fn addresses(&self, cx: &RenderCx<'_>) -> Vec<Address> {
+        vec![Address {
+            targets: Targets::default(),
+            object: self.address(cx),
+            grant: self.grant_address(cx),
+        }]
     }
 
     /// The statements that create it whole.
@@ -113,7 +134,7 @@ pub trait Ddl {
     }
 
     /// Parts that come as statements after creation although they are no comments or labels (owners of several objects).
-    fn parts_after(&self, _: &RenderCx<'_>) -> Vec<(Part, Sql)> {
+    fn parts_after(&self, _: &RenderCx<'_>) -> Vec<After> {
         Vec::new()
     }
 
@@ -147,7 +168,7 @@ pub trait Ddl {
 }
 
 /// A [`Form`] whose locks still name relations by OID.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DraftForm {
     /// The form; its steps' own `locks` are empty.
     pub form: Form,

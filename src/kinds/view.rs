@@ -3,7 +3,7 @@
 use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
 use super::core::ColumnRow;
 use super::row::{Oid, catalog_row};
-use super::{Ddl, DraftForm, KindFacts, ObjectKind, Split, common};
+use super::{Ddl, DraftForm, KindFacts, ObjectKind, Split, common, versions};
 use crate::error::Result;
 use crate::pg::version::V15;
 use crate::sql::{Ident, QualifiedName, ServerSql, Sql, sql};
@@ -142,7 +142,9 @@ impl Ddl for View {
         // Without the option the view would read with its owner's rights, so an older server gets none at all.
         let invoker = |option: &String| option.starts_with("security_invoker=");
         let has_invoker = self.row.options.iter().flatten().any(invoker);
-        draft.form.since = has_invoker.then_some(V15);
+        let columns = cx.core().columns_of(self.row.oid).iter();
+        let types = columns.filter_map(|column| versions::since_major(column.ty_major));
+        draft.form.since = has_invoker.then_some(V15).max(types.max());
         vec![draft]
     }
 

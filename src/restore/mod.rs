@@ -14,6 +14,7 @@ mod definitions;
 mod executor;
 mod leftover;
 mod load;
+mod losses;
 mod options;
 mod plan;
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod target;
 mod wanted;
 mod worker;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -74,29 +76,31 @@ pub async fn restore(
 
     let examined = examine(archive, target, options, &selection, &indexes).await?;
     let warnings = refuse(archive, target, damages, &examined)?;
-    if options.create {
-        let source = &archive.manifest().source;
-        create::create(&examined.session, target.dbname(), source).await?;
-    }
-    let Examined { facts, session, .. } = examined;
-    session.close().await;
-    clock.lap("preflight");
-
+    let Examined {
+        facts,
+        session,
+        absent_roles,
+        ..
+    } = examined;
     let run = Run {
         archive,
         options,
         selection: &selection,
         indexes: &indexes,
+        absent_roles,
         facts: &facts,
     };
+    let ledger = run.foresee(warnings, progress.as_ref());
+    if options.create {
+        let source = &archive.manifest().source;
+        create::create(&session, target.dbname(), source).await?;
+    }
+    session.close().await;
+    clock.lap("preflight");
+
     let chunks = archive.repository().chunks(1);
     let shared = Arc::new(Shared::new(target, options, chunks, progress));
     let guard = CancelOnDrop::new(&shared);
-    let mut ledger = Ledger::default();
-    for warning in warnings {
-        shared.progress.event(Event::Warning(warning.clone()));
-        ledger.warnings.push(warning);
-    }
     let mut report = run.all(&shared, ledger, &mut clock).await?;
     guard.finish();
     target.dbname().clone_into(&mut report.database);
@@ -129,6 +133,8 @@ impl Clock {
 struct Examined {
     session: Session,
     facts: TargetFacts,
+    /// Roles that the chosen entries name and that only newer servers bring along.
+    absent_roles: BTreeSet<String>,
     findings: Vec<String>,
     warnings: Vec<String>,
 }
@@ -181,8 +187,10 @@ async fn examine(
         });
     let to_fill: Vec<_> = to_fill.collect();
     findings.extend(preflight::missing_columns(&wanted, &facts, &to_fill));
+    let named = wanted.roles.into_keys();
     Ok(Examined {
         session,
+        absent_roles: named.filter(|role| facts.is_absent(role)).collect(),
         facts,
         findings,
         warnings: verdict.warnings,
@@ -231,23 +239,51 @@ struct Run<'a> {
     selection: &'a Selection,
     indexes: &'a Indexes,
     facts: &'a TargetFacts,
+    absent_roles: BTreeSet<String>,
 }
 
 impl Run<'_> {
+    fn cx(&self) -> PlanCx<'_> {
+        PlanCx {
+            selection: self.selection,
+            options: self.options,
+            version: self.facts.version,
+            encoding: self.archive.manifest().source.encoding.as_str(),
+            absent_roles: &self.absent_roles,
+            one_by_one: self.facts.has_foreign_keys,
+        }
+    }
+
+    /// Tells before the first change what the target will not have; objects that are left out stand in the ledger.
+    fn foresee(&self, warnings: Vec<String>, progress: &dyn Progress) -> Ledger {
+        let mut ledger = Ledger::default();
+        for warning in &warnings {
+            progress.event(Event::Warning(warning.clone()));
+        }
+        ledger.warnings = warnings;
+        let cx = self.cx();
+        if self.options.skip_unsupported {
+            losses::leave_out(&cx, &mut ledger);
+        }
+        for skip in &ledger.skipped {
+            let text = format!("left out: {}: {}", skip.object, skip.reason);
+            progress.event(Event::Warning(text));
+        }
+        for loss in losses::losses(&cx, &ledger) {
+            let text = format!("not as before: {}: {}", loss.object, loss.what);
+            progress.event(Event::Warning(text));
+        }
+        ledger
+    }
+
     async fn all(
         &self,
         shared: &Arc<Shared>,
         mut ledger: Ledger,
         clock: &mut Clock,
     ) -> Result<RestoreReport> {
-        let encoding = self.archive.manifest().source.encoding.as_str();
-        let cx = PlanCx {
-            selection: self.selection,
-            options: self.options,
-            version: self.facts.version,
-            encoding,
-            one_by_one: self.facts.has_foreign_keys,
-        };
+        let cx = self.cx();
+        let encoding = cx.encoding;
         let mut workers = vec![Worker::open(shared).await?];
         let definitions = plan::definitions(&cx);
         phase(shared, "definitions", 0, definitions.len());
@@ -309,7 +345,7 @@ impl Run<'_> {
             n_tables: tables.count() as u64,
             n_rows: ledger.n_rows,
             raw_bytes: ledger.raw_bytes,
-            lost: plan::losses(cx),
+            lost: losses::losses(cx, &ledger),
             failed: ledger.failed,
             skipped: ledger.skipped,
             warnings: ledger.warnings,

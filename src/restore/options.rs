@@ -41,6 +41,8 @@ pub struct RestoreOptions {
     pub exclude_tables: Vec<String>,
     /// Patterns of relations whose definition is restored without rows.
     pub exclude_table_data: Vec<String>,
+    /// Leave out, with all that needs them, objects that the target's version cannot hold, instead of refusing the restore.
+    pub skip_unsupported: bool,
     /// Make the database first; refused if it exists (`-C`).
     pub create: bool,
     /// The role to become after connecting.
@@ -72,6 +74,7 @@ impl Default for RestoreOptions {
             tables: Vec::new(),
             exclude_tables: Vec::new(),
             exclude_table_data: Vec::new(),
+            skip_unsupported: false,
             create: false,
             role: None,
             analyze: true,

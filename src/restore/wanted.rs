@@ -109,8 +109,8 @@ impl Wanted {
             self.role(&owner.role.0).owns.add(entry);
         }
         let after = entry.after.iter();
-        let kept = after.filter(|(part, _)| !(options.no_comments && *part == Part::Comment));
-        for role in kept.flat_map(|(_, statement)| statement.roles()) {
+        let kept = after.filter(|after| !(options.no_comments && after.part == Part::Comment));
+        for role in kept.flat_map(|after| after.sql.roles()) {
             self.role(role).defines.add(entry);
         }
         if options.no_privileges {

@@ -5,8 +5,9 @@ use crate::kinds::arena::RenderCx;
 use crate::kinds::common;
 use crate::kinds::core::ColumnRow;
 use crate::kinds::row::Oid;
+use crate::kinds::versions;
 use crate::pg::version::{ServerVersion, V14, V16, V18};
-use crate::sql::{Ident, QualifiedName, Sql, sql};
+use crate::sql::{Ident, QualifiedName, ServerSql, Sql, sql};
 
 /// A relation whose columns are being written, for one range of targets.
 #[derive(Debug, Clone, Copy)]
@@ -90,25 +91,40 @@ impl<'a> Columns<'a> {
         if self.target >= V18 && any(&|column| self.drops_not_null(column)) {
             out.push("a column that takes NULLs under a NOT NULL parent no longer does");
         }
+        if self.target < V16 && any(&|column| self.other_generation(column).is_some()) {
+            out.push(
+                "a generation expression that differs from the parent's, which takes its place",
+            );
+        }
         if self.target < V14 && any(&|column| column.compression != '\0') {
             out.push("the compression methods of columns");
         }
         out
     }
 
-    /// False for a target that has no way to say what the columns are: before 16 a child computes what its parent computes.
+    /// False for a target that does not have the type of a column.
     pub(crate) fn fit_target(&self) -> bool {
-        let differs = |column: &ColumnRow| {
-            let generated = column.generated != '\0' && self.is_stated(column);
-            let core = self.cx.core();
-            generated
-                && !inline::is_partition(core, self.relation)
-                && inline::parent_columns(core, self.relation, &column.name)
-                    .next()
-                    .is_some()
-                && self.generation(column).is_some()
-        };
-        self.target >= V16 || !self.all().iter().any(differs)
+        let mut types = self.all().iter();
+        types.all(|column| {
+            versions::since_major(column.ty_major).is_none_or(|since| self.target >= since)
+        })
+    }
+
+    /// A parent's generation expression, where the column has another one. Before 16 a child computes what its parent computes.
+    fn other_generation(&self, column: &ColumnRow) -> Option<&'a ServerSql> {
+        let core = &self.cx.catalog.core;
+        let own = core.default_of(self.relation, column.number)?;
+        let mut links = core.parents.get(&self.relation)?.iter();
+        let other = links.find_map(|link| {
+            let mut columns = core.columns_of(link.parent).iter();
+            let parent = columns.find(|parent| parent.name == column.name)?;
+            let generated = column.generated != '\0' && parent.generated != '\0';
+            let default = core
+                .default_of(link.parent, parent.number)
+                .filter(|_| generated)?;
+            Some(&default.expression)
+        })?;
+        (*other != own.expression).then_some(other)
     }
 
     fn all(&self) -> &'a [ColumnRow] {
@@ -183,15 +199,17 @@ impl<'a> Columns<'a> {
                 generated == column.generated
                     && default.is_some_and(|default| default.expression == own.expression)
             });
-        if inherited && !partition {
+        let other = self.other_generation(column).filter(|_| self.target < V16);
+        if (inherited || other.is_some()) && !partition {
             return None;
         }
+        let expression = other.unwrap_or(&own.expression);
         let kept = if column.generated == 'v' && self.target >= V18 {
             "VIRTUAL"
         } else {
             "STORED"
         };
-        Some(sql![" GENERATED ALWAYS AS (", &own.expression, ") ", kept])
+        Some(sql![" GENERATED ALWAYS AS (", expression, ") ", kept])
     }
 
     /// True if the column has no default though it would inherit one: `DROP DEFAULT` was used on the child.
