@@ -7,7 +7,9 @@ use crate::archive::manifest::Skipped;
 use crate::catalog::fresh::Definitions;
 use crate::catalog::loader::load;
 use crate::catalog::lock::{LockRequest, Locked, TRIES_MAX, lock_tables};
+use crate::catalog::unknown::{self, Unknown};
 use crate::error::{Error, Result};
+use crate::kinds::Object;
 use crate::kinds::arena::{Catalog, CatalogId, RenderCx};
 use crate::kinds::toc_builder::{Aspect, Draft};
 use crate::pg::{ConnSettings, Session, SnapshotOwner};
@@ -46,8 +48,12 @@ pub(super) async fn look(
         let choose = |listing: &_| options.selection.choose(listing);
         let (owner, locked) = lock_tables(session, request, progress, &choose).await?;
         match read_once(settings, &owner, &locked, &facts, options).await? {
-            Reading::Undisturbed(toc) => {
-                let skipped = skipped_rows(&locked, options);
+            Reading::Undisturbed(toc, unknown) => {
+                let mut skipped = unknown;
+                for Skipped { what, reason } in &skipped {
+                    progress.event(Event::Warning(format!("{what}: {reason}")));
+                }
+                skipped.extend(skipped_rows(&locked, options));
                 return Ok(Looked {
                     owner,
                     facts,
@@ -70,7 +76,7 @@ pub(super) async fn look(
 }
 
 enum Reading {
-    Undisturbed(Box<Toc>),
+    Undisturbed(Box<Toc>, Vec<Skipped>),
     Disturbed(String),
 }
 
@@ -99,6 +105,10 @@ async fn read_once(
             return Err(error);
         }
     };
+    let unknown = unknown::read(session).await?;
+    let unknown = unknown
+        .into_iter()
+        .map(|Unknown { what, reason }| Skipped { what, reason });
     let seen = Definitions::read(session).await?;
     let toc = build(&catalog, session, locked, options);
     let fresh = open_fresh(settings, session.version()).await?;
@@ -106,7 +116,11 @@ async fn read_once(
     fresh.close().await;
     let changed = seen.changed_in(&now, &toc.relevant);
     match changed.first() {
-        None => Ok(Reading::Undisturbed(Box::new(toc))),
+        None => {
+            let not_saved = not_saved(&catalog, session);
+            let skipped = unknown.into_iter().chain(not_saved).collect();
+            Ok(Reading::Undisturbed(Box::new(toc), skipped))
+        }
         Some(first) => {
             let name = name_of(*first, &catalog, session);
             let others = match changed.len() {
@@ -118,6 +132,17 @@ async fn read_once(
             )))
         }
     }
+}
+
+/// What objects say cannot be saved of them.
+fn not_saved(catalog: &Catalog, session: &Session) -> Vec<Skipped> {
+    let objects = catalog.objects.iter().map(Object::ddl);
+    let told = objects.filter_map(|ddl| {
+        let what = name_of(ddl.id(), catalog, session);
+        let reason = ddl.not_saved()?.to_owned();
+        Some(Skipped { what, reason })
+    });
+    told.collect()
 }
 
 fn describe(error: &Error) -> String {

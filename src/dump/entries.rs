@@ -249,7 +249,7 @@ impl<'a> Assembly<'a> {
         let forms = match placed.half {
             Half::Whole => draft.forms.iter().map(|form| self.form(form)).collect(),
             Half::Stub => vec![one_step(split().stub.clone())],
-            Half::Rest => vec![one_step(split().rest.clone())],
+            Half::Rest => split().rest.iter().map(|form| self.form(form)).collect(),
         };
         let label = if is_stub {
             format!("{} stub", draft.label)

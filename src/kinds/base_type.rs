@@ -233,7 +233,7 @@ impl Ddl for BaseType {
         self.row.defined.then(|| Split {
             stub: vec![self.declaration(cx)],
             stub_needs: vec![CatalogId::new(class::NAMESPACE, self.row.schema)],
-            rest: self.create(cx),
+            rest: self.forms(cx),
             cost: 1,
         })
     }

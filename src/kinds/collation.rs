@@ -11,7 +11,7 @@ use crate::toc::{EntryName, Stage};
 catalog_row! {
     /// `pg_collation`, users' collations that work with the database's encoding.
     pub struct CollationRow from "pg_catalog.pg_collation c"
-        where "c.oid >= 16384 AND c.collencoding IN (-1, pg_catalog.pg_char_to_encoding(pg_catalog.getdatabaseencoding()))" {
+        where "c.oid >= 16384 AND c.collprovider IN ('b', 'c', 'd', 'i') AND c.collencoding IN (-1, pg_catalog.pg_char_to_encoding(pg_catalog.getdatabaseencoding()))" {
         oid: Oid = col("c.oid"),
         name: String = col("c.collname"),
         schema: Oid = col("c.collnamespace"),

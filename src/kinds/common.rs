@@ -317,6 +317,41 @@ pub fn options_list(options: &[String]) -> Option<Sql> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kinds::arena::Catalog;
+    use crate::kinds::core::Core;
+    use crate::kinds::schema::{Schema, SchemaRow};
+
+    #[test]
+    fn labels_name_their_provider_and_object() {
+        let id = CatalogId::new(class::NAMESPACE, 20_001);
+        let label = LabelRow {
+            class: id.class,
+            oid: id.oid,
+            column: 0,
+            provider: "my p".into(),
+            text: "it's".into(),
+        };
+        let mut core = Core::default();
+        core.labels.insert(id, vec![label]);
+        let catalog = Catalog::new(core);
+        let cx = RenderCx {
+            catalog: &catalog,
+            server: V18,
+        };
+        let row = SchemaRow {
+            oid: id.oid,
+            name: "s".into(),
+            owner: 10,
+        };
+        let schema = Object::Schema(Box::new(Schema { row }));
+        let found = after(&schema, PartSet::ALL, &cx);
+        let text = r#"SECURITY LABEL FOR "my p" ON SCHEMA "s" IS 'it''s'"#;
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            (found[0].part, found[0].sql.text().as_str()),
+            (Part::Label, text)
+        );
+    }
 
     #[test]
     fn options_are_quoted_on_both_sides() {

@@ -11,7 +11,7 @@ use crate::toc::{EntryName, Stage};
 catalog_row! {
     /// `pg_proc` without aggregates. Of initdb's own only those whose privileges somebody may have changed.
     pub struct FunctionRow from "pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang"
-        where "p.prokind <> 'a' AND (p.oid >= 16384 OR p.proacl IS NOT NULL)" {
+        where "p.prokind IN ('f', 'w', 'p') AND (p.oid >= 16384 OR p.proacl IS NOT NULL)" {
         oid: Oid = col("p.oid"),
         name: String = col("p.proname"),
         schema: Oid = col("p.pronamespace"),

@@ -178,6 +178,11 @@ impl Ddl for Matview {
         self.row.access_method.clone()
     }
 
+    fn not_saved(&self) -> Option<&'static str> {
+        let stale = self.row.populated && !self.row.upstream_populated;
+        stale.then_some("its rows: it reads a materialized view that is not populated, so that it cannot be refreshed")
+    }
+
     fn more(&self, cx: &RenderCx<'_>, toc: &mut TocBuilder<'_>) {
         let populated = self.row.populated && self.row.upstream_populated;
         if !populated || !cx.catalog.parts_of(self.id()).has(Part::Data) {

@@ -8,6 +8,7 @@ pub mod common;
 pub mod core;
 pub mod naming;
 pub mod row;
+pub mod scope;
 pub mod settings;
 pub mod toc_builder;
 mod versions;
@@ -50,8 +51,8 @@ pub struct Split {
     pub stub: Vec<Sql>,
     /// What the stub itself needs.
     pub stub_needs: Vec<CatalogId>,
-    /// Makes the object whole.
-    pub rest: Vec<Sql>,
+    /// Makes the object whole, for each range of targets.
+    pub rest: Vec<DraftForm>,
     /// Among the objects that can be split, the cheapest is.
     pub cost: u16,
 }
@@ -160,6 +161,11 @@ pub trait Ddl {
 
     /// The table access method, for kinds that have one.
     fn access_method(&self) -> Option<String> {
+        None
+    }
+
+    /// What of the object cannot be saved, where that follows from its present state.
+    fn not_saved(&self) -> Option<&'static str> {
         None
     }
 

@@ -310,7 +310,7 @@ impl Ddl for Sequence {
             }
             let statements = match self.of_partitioned(cx).filter(|_| target < V17) {
                 Some(column) => {
-                    lost.push("the identity: a default takes its place, for which those who insert need USAGE on the sequence");
+                    lost.push("the identity: a default of the partitioned table takes its place, for which those who insert need USAGE on the sequence");
                     self.as_default(column, cx)
                 }
                 None => vec![known],
@@ -432,8 +432,8 @@ mod tests {
         let mut row = sequence(20, 1, (1, i64::MAX));
         row.persistence = Letter('u');
         let forms = texts(row);
-        assert!(forms[0].starts_with("CREATE UNLOGGED SEQUENCE"));
-        assert!(forms[1].starts_with("CREATE SEQUENCE"));
+        assert!(forms[0].starts_with("CREATE SEQUENCE"));
+        assert!(forms[1].starts_with("CREATE UNLOGGED SEQUENCE"));
     }
 
     #[test]

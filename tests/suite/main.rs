@@ -28,3 +28,4 @@ mod recipe;
 mod restore_basic;
 mod round_trip;
 mod support;
+mod unknown;
