@@ -175,7 +175,6 @@ pub(crate) fn attach_key(
 pub(crate) fn attach(cx: &RenderCx<'_>, child: PartitionIndex, name: EntryName) -> Option<Draft> {
     let core = cx.core();
     let (key, parent) = attach_key(cx, child)?;
-    let table = core.parents.get(&child.table)?.first()?.parent;
     let index = core.parents.get(&child.index)?.first()?.parent;
     let statement = sql![
         "ALTER INDEX ",
@@ -183,10 +182,12 @@ pub(crate) fn attach(cx: &RenderCx<'_>, child: PartitionIndex, name: EntryName) 
         " ATTACH PARTITION ",
         core.relation(child.index)
     ];
-    let locks = vec![
-        (table, LockMode::ShareUpdateExclusive),
-        (child.table, LockMode::ShareUpdateExclusive),
-    ];
+    // The last part to come makes the index valid, and that above it: two at once in one tree would each wait for the other,
+    // and leave the topmost invalid (seen on 18.4).
+    let tree = core.ancestors(child.table).into_iter().chain([child.table]);
+    let locks = tree
+        .map(|oid| (oid, LockMode::ShareUpdateExclusive))
+        .collect();
     let draft = Draft::new(key, "index attach", name, Stage::PostData, 173)
         .form(DraftForm::plain(vec![statement], locks))
         .needs([DraftKey::define(parent)])

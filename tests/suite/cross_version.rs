@@ -25,11 +25,14 @@ struct Foretold {
 impl Progress for Foretold {
     fn event(&self, event: Event) {
         match event {
-            Event::Phase { name, .. } if name == "definitions" => {
-                *self.begun.lock().unwrap() = true
+            Event::Phase {
+                name: "definitions",
+                ..
+            } => {
+                *self.begun.lock().unwrap() = true;
             }
             Event::Warning(text) if !*self.begun.lock().unwrap() => {
-                self.told.lock().unwrap().push(text)
+                self.told.lock().unwrap().push(text);
             }
             _ => {}
         }

@@ -39,7 +39,7 @@ CREATE VIEW s.v AS SELECT id FROM s.known;
 CREATE POLICY po ON s.known;
 "#;
 
-const NOVELTIES: &str = r#"
+const NOVELTIES: &str = r"
 SET allow_system_table_mods = on;
 UPDATE pg_class SET relkind = 'z' WHERE oid = 's.kind'::regclass;
 UPDATE pg_type SET typtype = 'z' WHERE typname = 'ty';
@@ -54,7 +54,7 @@ CREATE TABLE pg_catalog.pg_novelty (oid oid, novname name);
 -- Not STRICT, so that it is inlined: by its OID the server would run its own.
 CREATE OR REPLACE FUNCTION pg_catalog.current_setting(text) RETURNS text STABLE LANGUAGE sql
   AS $$ SELECT CASE $1 WHEN 'server_version_num' THEN '190001' ELSE pg_catalog.current_setting($1, false) END $$;
-"#;
+";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_unknown_is_named_and_the_rest_is_saved() {
