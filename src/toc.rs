@@ -200,6 +200,55 @@ impl Form {
     }
 }
 
+impl Form {
+    /// True if the form makes nothing: the target gets no such object, as `lost` says.
+    pub fn leaves_out(&self) -> bool {
+        self.lost.is_some() && self.steps.iter().all(|step| step.sql.is_empty())
+    }
+}
+
+/// Which targets a single statement is for; all of them by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Targets {
+    /// The oldest target that understands the statement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<ServerVersion>,
+    /// The first target that does without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<ServerVersion>,
+    /// What other targets lose, for the report; absent when nothing is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
+}
+
+impl Targets {
+    /// True if the statement is for a server of `version`.
+    pub fn serve(&self, version: ServerVersion) -> bool {
+        self.since.is_none_or(|since| version >= since)
+            && self.until.is_none_or(|until| version < until)
+    }
+}
+
+/// A statement that follows the object's creation: a comment, a label.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct After {
+    /// What it is, for those who leave some out.
+    pub part: Part,
+    /// The statement.
+    pub sql: Sql,
+    /// For which targets.
+    #[serde(flatten)]
+    pub targets: Targets,
+}
+
+impl After {
+    /// A statement for every target.
+    pub fn new(part: Part, sql: Sql) -> After {
+        let targets = Targets::default();
+        After { part, sql, targets }
+    }
+}
+
 /// The owner, set right after creation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
@@ -229,6 +278,9 @@ pub struct Grant {
     /// What stands before the verb: `ALTER DEFAULT PRIVILEGES FOR ROLE r IN SCHEMA s `.
     #[serde(default, skip_serializing_if = "Sql::is_empty")]
     pub prefix: Sql,
+    /// For which targets.
+    #[serde(flatten)]
+    pub targets: Targets,
 }
 
 impl Grant {
@@ -331,7 +383,7 @@ pub struct Entry {
     pub access_method: Option<String>,
     /// Comments and labels, run after creation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub after: Vec<(Part, Sql)>,
+    pub after: Vec<After>,
     /// Grants and revokes, run in [`Stage::Privileges`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grants: Vec<Grant>,
@@ -348,7 +400,7 @@ impl Entry {
     pub fn for_each_role(&mut self, visit: &mut impl FnMut(&mut String)) {
         let steps = self.forms.iter_mut().flat_map(|form| &mut form.steps);
         let statements = steps.flat_map(|step| &mut step.sql).chain(&mut self.drop);
-        let statements = statements.chain(self.after.iter_mut().map(|(_, sql)| sql));
+        let statements = statements.chain(self.after.iter_mut().map(|after| &mut after.sql));
         statements.flat_map(Sql::roles_mut).for_each(&mut *visit);
         if let Some(owner) = &mut self.owner {
             visit(&mut owner.role.0);

@@ -7,4 +7,5 @@ pub mod listing;
 pub mod loader;
 pub mod lock;
 pub mod lock_table;
+pub mod unknown;
 pub mod wanted;

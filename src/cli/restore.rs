@@ -32,6 +32,7 @@ Examples:
                                                and all that it needs
   pgark show --list > toc; $EDITOR toc; pgark restore -d shop_new -L toc
                                                what a list leaves in
+  pgark restore -d shop --skip-unsupported     into an older server, without what it cannot hold
 
 Everything that can be known is checked before the first change: the archive's bytes, roles, extensions, names in the way. \
 Objects that fail do not stop the others; they are named at the end, with exit code 3.")]
@@ -85,6 +86,9 @@ struct How {
     /// Let partitioned tables find each row's partition anew (by itself where encoding or collation may have changed it)
     #[arg(long)]
     load_via_partition_root: bool,
+    /// Leave out what the server's version cannot hold, with all that needs it, instead of refusing; it is named at the end
+    #[arg(long)]
+    skip_unsupported: bool,
     /// Become this role after connecting
     #[arg(long, value_name = "NAME")]
     role: Option<String>,
@@ -152,6 +156,7 @@ impl Restore {
         RestoreOptions {
             jobs: how.jobs.map_or_else(cores, usize::from),
             selection,
+            skip_unsupported: how.skip_unsupported,
             create: how.create,
             clean: how.clean,
             single_transaction: how.single_transaction,

@@ -143,7 +143,7 @@ fn shown<'a>(archive: &'a Archive, entries: &[Entry], tables: Vec<TableRow>) -> 
 }
 
 fn entry_row(entry: &Entry) -> EntryRow {
-    let mut parts: Vec<Part> = entry.after.iter().map(|(part, _)| *part).collect();
+    let mut parts: Vec<Part> = entry.after.iter().map(|after| after.part).collect();
     if !entry.grants.is_empty() {
         parts.push(Part::Acl);
     }

@@ -13,7 +13,9 @@ use crate::catalog::fresh::Definitions;
 use crate::catalog::listing::ListedRow;
 use crate::catalog::loader::load;
 use crate::catalog::lock::{LockRequest, Locked, TRIES_MAX, lock_tables};
+use crate::catalog::unknown::{self, Unknown};
 use crate::error::{Error, Result};
+use crate::kinds::Object;
 use crate::kinds::arena::{Catalog, CatalogId, RenderCx};
 use crate::kinds::row::Oid;
 use crate::kinds::toc_builder::{Aspect, Draft};
@@ -71,14 +73,22 @@ pub(super) async fn look(
         let conditions = conditions::prove(owner.session(), &locked).await?;
         let read = read_once(settings, &owner, &locked, (&facts, &needed), options).await;
         match read.map_err(|error| refusals::explain(error, &facts, n_relations))? {
-            Reading::Undisturbed(toc, brought) => {
-                let skipped = skipped_rows(&locked, &facts, options);
+            Reading::Undisturbed(found) => {
+                let Found {
+                    toc,
+                    brought,
+                    mut skipped,
+                } = *found;
+                for Skipped { what, reason } in &skipped {
+                    progress.event(Event::Warning(format!("{what}: {reason}")));
+                }
+                skipped.extend(skipped_rows(&locked, &facts, options));
                 let warnings = locked.wanted.warnings.into_iter();
                 warnings.for_each(|warning| progress.event(Event::Warning(warning)));
                 return Ok(Looked {
                     owner,
                     facts,
-                    toc: *toc,
+                    toc,
                     skipped,
                     brought,
                     conditions,
@@ -109,8 +119,16 @@ pub(super) async fn look(
     ))
 }
 
+/// What an undisturbed reading gives.
+struct Found {
+    toc: Toc,
+    brought: Vec<Brought>,
+    /// What is unknown to this version, or cannot be saved.
+    skipped: Vec<Skipped>,
+}
+
 enum Reading {
-    Undisturbed(Box<Toc>, Vec<Brought>),
+    Undisturbed(Box<Found>),
     /// Objects are needed that are not chosen, and perhaps not locked.
     Grown(Needed),
     Disturbed(String),
@@ -151,6 +169,10 @@ async fn read_once(
             return Ok(Reading::Grown(more));
         }
     }
+    let unknown = unknown::read(session).await?;
+    let unknown = unknown
+        .into_iter()
+        .map(|Unknown { what, reason }| Skipped { what, reason });
     // The fresh look must begin after the last deparse function; the snapshot's may be taken beside it.
     let (seen, now) = tokio::try_join!(Definitions::read(session), async {
         let fresh = open_fresh(settings, session.version()).await?;
@@ -161,10 +183,14 @@ async fn read_once(
     let toc = build(&catalog, session, (locked, facts), options);
     let changed = seen.changed_in(&now, &toc.relevant);
     match changed.first() {
-        None => Ok(Reading::Undisturbed(
-            Box::new(toc),
-            brought(needed, &catalog, session),
-        )),
+        None => {
+            let not_saved = not_saved(&catalog, session);
+            Ok(Reading::Undisturbed(Box::new(Found {
+                toc,
+                brought: brought(needed, &catalog, session),
+                skipped: unknown.chain(not_saved).collect(),
+            })))
+        }
         Some(first) => {
             let name = name_of(*first, &catalog, session);
             let others = match changed.len() {
@@ -176,6 +202,17 @@ async fn read_once(
             )))
         }
     }
+}
+
+/// What objects say cannot be saved of them.
+fn not_saved(catalog: &Catalog, session: &Session) -> Vec<Skipped> {
+    let objects = catalog.objects.iter().map(Object::ddl);
+    let told = objects.filter_map(|ddl| {
+        let what = name_of(ddl.id(), catalog, session);
+        let reason = ddl.not_saved()?.to_owned();
+        Some(Skipped { what, reason })
+    });
+    told.collect()
 }
 
 fn describe(error: &Error) -> String {

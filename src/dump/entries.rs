@@ -92,7 +92,7 @@ fn main_draft(object: &Object, cx: RenderCx<'_>) -> Draft {
         draft.forms = ddl
             .forms(&cx)
             .into_iter()
-            .filter(|form| !form.form.steps.is_empty())
+            .filter(|draft| !draft.form.steps.is_empty() || draft.form.lost.is_some())
             .collect();
         draft.split = ddl.split(&cx);
         draft.postponable = facts.postponable;
@@ -109,13 +109,13 @@ fn main_draft(object: &Object, cx: RenderCx<'_>) -> Draft {
         draft.after.extend(
             ddl.parts_after(&cx)
                 .into_iter()
-                .filter(|(part, _)| parts.has(*part)),
+                .filter(|after| parts.has(after.part)),
         );
     }
     if parts.has(Part::Acl) {
         draft.grants = ddl
             .own_grants(&cx)
-            .unwrap_or_else(|| common::object_grants(object, &cx));
+            .unwrap_or_else(|| common::grants_of(ddl, &cx));
     }
     draft
 }
@@ -264,7 +264,7 @@ impl<'a> Assembly<'a> {
         let forms = match placed.half {
             Half::Whole => draft.forms.iter().map(|form| self.form(form)).collect(),
             Half::Stub => vec![one_step(split().stub.clone())],
-            Half::Rest => vec![one_step(split().rest.clone())],
+            Half::Rest => split().rest.iter().map(|form| self.form(form)).collect(),
         };
         let label = if is_stub {
             format!("{} stub", draft.label)

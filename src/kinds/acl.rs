@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::row::Oid;
-use crate::pg::version::{ServerVersion, V17};
+use crate::pg::version::{ServerVersion, V17, V18};
 use crate::sql::{Grantee, Ident, Role, Sql, sql};
-use crate::toc::Grant;
+use crate::toc::{Grant, Targets};
 
 /// One item of an ACL: what one role gave to another. Items keep the server's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +91,7 @@ pub fn grants(
     };
     let mut out = Vec::new();
     for item in acl.base.iter().filter(|item| !acl.items.contains(item)) {
-        out.push(writer.statement(false, item, None));
+        out.extend(writer.statements(false, item, None));
     }
     let new = acl.items.iter().filter(|item| !acl.base.contains(item));
     let (own, others): (Vec<_>, Vec<_>) =
@@ -99,11 +99,16 @@ pub fn grants(
     for item in own.into_iter().chain(others) {
         for option in [false, true] {
             if item.privileges.values().any(|with| *with == option) {
-                out.push(writer.statement(true, item, Some(option)));
+                out.extend(writer.statements(true, item, Some(option)));
             }
         }
     }
     out
+}
+
+/// True for a privilege that 12 did not have: 17 brought MAINTAIN.
+fn is_new(word: &str) -> bool {
+    word == "MAINTAIN"
 }
 
 struct Writer<'a> {
@@ -114,7 +119,8 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn statement(&self, grant: bool, item: &AclItem, option: Option<bool>) -> Grant {
+    /// One statement, or two where a privilege is younger than the others.
+    fn statements(&self, grant: bool, item: &AclItem, option: Option<bool>) -> Vec<Grant> {
         let words: Vec<&str> = item
             .privileges
             .iter()
@@ -126,31 +132,69 @@ impl Writer<'_> {
         } else {
             Grantee::Role((self.role)(item.grantee))
         };
-        Grant {
+        let statement = |privileges: Vec<Sql>, targets: Targets| Grant {
             grant,
-            privileges: self.privileges(&words),
+            privileges,
             target: if self.target.address.is_empty() {
                 sql![self.target.keyword]
             } else {
                 sql![self.target.keyword, " ", self.target.address]
             },
-            grantee,
+            grantee: grantee.clone(),
             with_grant_option: option == Some(true),
             grantor: (grant && item.grantor != self.owner).then(|| (self.role)(item.grantor)),
             prefix: self.target.prefix.clone(),
+            targets,
+        };
+        if self.is_all(&words) {
+            let column = self.column();
+            let targets = self.targets(grant, "", &grantee);
+            return vec![statement(vec![sql!["ALL", column]], targets)];
+        }
+        let (new, old): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| is_new(word));
+        let mut out = Vec::new();
+        for words in [old, new] {
+            if let Some(first) = words.first() {
+                let targets = self.targets(grant, first, &grantee);
+                out.push(statement(self.privileges(&words), targets));
+            }
+        }
+        out
+    }
+
+    fn is_all(&self, words: &[&str]) -> bool {
+        let column = self.target.column.is_some();
+        let all = all_privileges(self.target.keyword, column, self.version);
+        !all.is_empty() && all.iter().all(|word| words.contains(word))
+    }
+
+    /// The targets that know the privilege, and the kind of object by that keyword.
+    fn targets(&self, grant: bool, word: &str, grantee: &Grantee) -> Targets {
+        let to = match grantee {
+            Grantee::Public => "PUBLIC".to_owned(),
+            Grantee::Role(role) => Ident::new(&*role.0).quoted(),
+        };
+        let (since, what) = if self.target.keyword == "LARGE OBJECTS" {
+            (V18, "default privileges on large objects".to_owned())
+        } else if is_new(word) {
+            (V17, format!("the privilege {word}"))
+        } else {
+            return Targets::default();
+        };
+        Targets {
+            since: Some(since),
+            until: None,
+            // What is not there need not be taken away.
+            lost: grant.then(|| format!("{what} for {to}")),
         }
     }
 
+    fn column(&self) -> Option<Sql> {
+        self.target.column.map(|column| sql![" (", column, ")"])
+    }
+
     fn privileges(&self, words: &[&str]) -> Vec<Sql> {
-        let all = all_privileges(
-            self.target.keyword,
-            self.target.column.is_some(),
-            self.version,
-        );
-        let column = self.target.column.map(|column| sql![" (", column, ")"]);
-        if !all.is_empty() && all.iter().all(|word| words.contains(word)) {
-            return vec![sql!["ALL", &column]];
-        }
+        let column = self.column();
         words
             .iter()
             .map(|word| sql![PrivilegeWord(word), &column])
@@ -219,7 +263,7 @@ pub fn public_schema_base(owner: Oid) -> Vec<AclItem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pg::version::{V15, V18};
+    use crate::pg::version::{V15, V17, V18};
 
     const OWNER: Oid = 1;
 
@@ -296,6 +340,34 @@ mod tests {
                 r#"SET SESSION AUTHORIZATION "r2"; GRANT SELECT ON TABLE t TO PUBLIC; RESET SESSION AUTHORIZATION"#
             ]
         );
+    }
+
+    #[test]
+    fn a_younger_privilege_is_a_statement_of_its_own_and_lost_where_it_is_unknown() {
+        let acl = ObjectAcl {
+            owner: OWNER,
+            items: vec![item(2, OWNER, &[("MAINTAIN", false), ("SELECT", false)])],
+            base: Vec::new(),
+        };
+        assert_eq!(
+            text(&acl, V18),
+            [
+                r#"GRANT SELECT ON TABLE t TO "r2""#,
+                r#"GRANT MAINTAIN ON TABLE t TO "r2""#
+            ]
+        );
+        let (address, prefix) = (sql!["t"], Sql::default());
+        let target = GrantTarget {
+            keyword: "TABLE",
+            address: &address,
+            column: None,
+            prefix: &prefix,
+        };
+        let grants = grants(&acl, &target, |oid| Role(format!("r{oid}")), V18);
+        let targets: Vec<_> = grants.iter().map(|grant| &grant.targets).collect();
+        assert!(targets[0].serve(V15) && !targets[1].serve(V15) && targets[1].serve(V17));
+        let lost = Some("the privilege MAINTAIN for \"r2\"");
+        assert_eq!(targets[1].lost.as_deref(), lost);
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
 use super::row::{Letter, Oid, catalog_row};
-use super::{Ddl, KindFacts, ObjectKind, common, naming};
+use super::{Address, Ddl, DraftForm, KindFacts, ObjectKind, common, naming, versions};
 use crate::error::Result;
+use crate::pg::version::{ServerVersion, V12, V14};
 use crate::sql::{Literal, ServerSql, Sql, sql};
-use crate::toc::{EntryName, Stage};
+use crate::toc::{After, EntryName, Part, Stage, Targets};
 
 catalog_row! {
     /// `pg_aggregate` with its `pg_proc`. Of initdb's own only those whose privileges somebody may have changed.
@@ -54,6 +55,8 @@ catalog_row! {
             "CASE WHEN a.aggmtranstype <> 0 THEN pg_catalog.format_type(a.aggmtranstype, NULL) END"
         ),
         moving_final: Option<ServerSql> = by(|_| naming::function("a.aggmfinalfn")),
+        /// The oldest major that has all types.
+        major: i32 = by(|_| versions::major_of_types("p.proargtypes::pg_catalog.oid[] || a.aggtranstype")),
         sort_operator: Option<ServerSql> = by(|_| naming::operator("a.aggsortop")),
     }
 }
@@ -105,8 +108,8 @@ impl Aggregate {
         sql![name, "(", arguments, star, ")"]
     }
 
-    fn state_clauses(&self) -> Vec<Option<Sql>> {
-        let (row, text) = (&self.row, &self.text);
+    fn state_clauses(&self, text: &AggregateText) -> Vec<Option<Sql>> {
+        let row = &self.row;
         let space = |word: &'static str, bytes: i32| (bytes != 0).then(|| sql![word, bytes]);
         vec![
             named("SFUNC = ", text.transition.as_ref()),
@@ -160,7 +163,8 @@ impl Ddl for Aggregate {
     }
 
     fn owner(&self) -> Option<Oid> {
-        Some(self.row.owner)
+        // One with two signatures says in `parts_after` which is whose.
+        (!self.is_over_widened()).then_some(self.row.owner)
     }
 
     fn name(&self, cx: &RenderCx<'_>) -> EntryName {
@@ -173,23 +177,126 @@ impl Ddl for Aggregate {
     }
 
     fn grant_address(&self, cx: &RenderCx<'_>) -> Sql {
-        let name = cx.core().qualified(self.row.schema, &self.row.name);
-        sql![name, "(", self.text.types, ")"]
+        self.grant_signature(&self.text.types, cx)
+    }
+
+    fn addresses(&self, cx: &RenderCx<'_>) -> Vec<Address> {
+        let own = Address {
+            targets: Targets::default(),
+            object: self.address(cx),
+            grant: self.grant_address(cx),
+        };
+        if !self.is_over_widened() {
+            return vec![own];
+        }
+        let text = self.text.on_the_other_side_of_14(cx.server);
+        let other = Address {
+            targets: Targets::default(),
+            object: self.with_arguments(&text.identity, cx),
+            grant: self.grant_signature(&text.types, cx),
+        };
+        let (mut new, mut old) = if cx.server >= V14 {
+            (own, other)
+        } else {
+            (other, own)
+        };
+        new.targets.since = Some(V14);
+        old.targets.until = Some(V14);
+        vec![new, old]
+    }
+
+    fn parts_after(&self, cx: &RenderCx<'_>) -> Vec<After> {
+        if !self.is_over_widened() {
+            return Vec::new();
+        }
+        let owner = |address: Address| After {
+            part: Part::Owner,
+            sql: sql![
+                "ALTER AGGREGATE ",
+                address.object,
+                " OWNER TO ",
+                cx.core().role(self.row.owner)
+            ],
+            targets: address.targets,
+        };
+        self.addresses(cx).into_iter().map(owner).collect()
     }
 
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
-        let mut clauses = self.state_clauses();
-        clauses.push(named("SORTOP = ", self.text.sort_operator.as_ref()));
+        self.statements(&self.text, cx)
+    }
+
+    fn forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
+        let mut own = DraftForm::plain(self.create(cx), self.locks());
+        own.form.since = versions::since_major(self.text.major);
+        if !self.is_over_widened() {
+            return vec![own];
+        }
+        let text = self.text.on_the_other_side_of_14(cx.server);
+        let mut other = DraftForm::plain(self.statements(&text, cx), self.locks());
+        let (new, old) = if cx.server >= V14 {
+            (&mut own, &mut other)
+        } else {
+            (&mut other, &mut own)
+        };
+        new.form.since = Some(V14);
+        old.form.until = Some(V14);
+        vec![own, other]
+    }
+}
+
+impl AggregateText {
+    /// The same with the polymorphic types that the built-in functions over arrays have before 14, or since.
+    fn on_the_other_side_of_14(&self, server: ServerVersion) -> AggregateText {
+        let words = versions::WIDER.map(|(old, new)| {
+            if server >= V14 {
+                (new, old)
+            } else {
+                (old, new)
+            }
+        });
+        let with = |text: &ServerSql| text.with_words(&words);
+        AggregateText {
+            arguments: with(&self.arguments),
+            identity: with(&self.identity),
+            types: with(&self.types),
+            state: with(&self.state),
+            moving_state: self.moving_state.as_ref().map(with),
+            ..self.clone()
+        }
+    }
+}
+
+impl Aggregate {
+    /// True if the aggregate is polymorphic through a built-in function whose types 14 widened.
+    fn is_over_widened(&self) -> bool {
+        let text = &self.text;
+        let other = text.on_the_other_side_of_14(V14);
+        let back = text.on_the_other_side_of_14(V12);
+        let polymorphic = other.state != text.state || back.state != text.state;
+        let functions = [&text.transition, &text.combine, &text.moving_transition];
+        let mut functions = functions.into_iter().flatten();
+        polymorphic && functions.any(|name| versions::is_widened(name.as_str()))
+    }
+
+    fn grant_signature(&self, types: &ServerSql, cx: &RenderCx<'_>) -> Sql {
+        let name = cx.core().qualified(self.row.schema, &self.row.name);
+        sql![name, "(", types, ")"]
+    }
+
+    fn statements(&self, text: &AggregateText, cx: &RenderCx<'_>) -> Vec<Sql> {
+        let mut clauses = self.state_clauses(text);
+        clauses.push(named("SORTOP = ", text.sort_operator.as_ref()));
         clauses.push((self.row.kind == 'h').then(|| sql!["HYPOTHETICAL"]));
         clauses.push(match self.row.parallel.0 {
             's' => Some(sql!["PARALLEL = safe"]),
             'r' => Some(sql!["PARALLEL = restricted"]),
             _ => None,
         });
-        let signature = self.with_arguments(&self.text.arguments, cx);
+        let signature = self.with_arguments(&text.arguments, cx);
         let clauses = Sql::list(clauses.into_iter().flatten());
         let mut statements = vec![sql!["CREATE AGGREGATE ", signature, " (", clauses, ")"]];
-        let address = self.grant_address(cx);
+        let address = self.grant_signature(&text.types, cx);
         statements.extend(common::depends_on_extension(
             self.id(),
             "ROUTINE",

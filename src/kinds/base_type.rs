@@ -2,7 +2,7 @@
 
 use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
 use super::row::{Letter, Oid, catalog_row};
-use super::{Ddl, KindFacts, ObjectKind, Split, naming};
+use super::{Ddl, DraftForm, KindFacts, ObjectKind, Split, naming};
 use crate::error::Result;
 use crate::pg::version::V14;
 use crate::sql::{Literal, ServerSql, Sql, sql};
@@ -110,7 +110,8 @@ impl BaseType {
         sql!["CREATE TYPE ", self.address(cx)]
     }
 
-    fn definition(&self, cx: &RenderCx<'_>) -> Sql {
+    fn definition(&self, with_subscript: bool, cx: &RenderCx<'_>) -> Sql {
+        let subscript = self.text.subscript.clone().filter(|_| with_subscript);
         let (row, text) = (&self.row, &self.text);
         let functions = [
             ("INPUT = ", &text.input),
@@ -120,7 +121,7 @@ impl BaseType {
             ("TYPMOD_IN = ", &text.modifier_in),
             ("TYPMOD_OUT = ", &text.modifier_out),
             ("ANALYZE = ", &text.analyze),
-            ("SUBSCRIPT = ", &text.subscript),
+            ("SUBSCRIPT = ", &subscript),
             ("ELEMENT = ", &text.element),
         ];
         let named = functions
@@ -204,10 +205,22 @@ impl Ddl for BaseType {
 
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
         vec![if self.row.defined {
-            self.definition(cx)
+            self.definition(true, cx)
         } else {
             self.declaration(cx)
         }]
+    }
+
+    fn forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
+        let mut whole = DraftForm::plain(self.create(cx), self.locks());
+        if self.text.subscript.is_none() || !self.row.defined {
+            return vec![whole];
+        }
+        whole.form.since = Some(V14);
+        let mut older = DraftForm::plain(vec![self.definition(false, cx)], self.locks());
+        older.form.until = Some(V14);
+        older.form.lost = Some("subscripts".to_owned());
+        vec![whole, older]
     }
 
     // Its functions take and return it, so that they go only together.
@@ -220,7 +233,7 @@ impl Ddl for BaseType {
         self.row.defined.then(|| Split {
             stub: vec![self.declaration(cx)],
             stub_needs: vec![CatalogId::new(class::NAMESPACE, self.row.schema)],
-            rest: self.create(cx),
+            rest: self.forms(cx),
             cost: 1,
         })
     }

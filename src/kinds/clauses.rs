@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::DraftForm;
-use crate::pg::version::{ServerVersion, V12};
+use crate::pg::version::{ServerVersion, V12, V13, V14, V15, V16, V17, V18};
 use crate::sql::Sql;
 
 /// A clause, and which targets understand it.
@@ -73,10 +73,38 @@ pub(crate) fn forms(clauses: &[Clause], render: impl Fn(&[&Sql]) -> DraftForm) -
     out
 }
 
+/// The majors that are told apart.
+const TARGETS: [ServerVersion; 7] = [V12, V13, V14, V15, V16, V17, V18];
+
+/// One form per range of targets for which `write` gives the same, oldest first; none where it gives none.
+///
+/// What `write` gives has its `lost` set, but neither `since` nor `until`.
+pub(crate) fn by_target(write: impl Fn(ServerVersion) -> Option<DraftForm>) -> Vec<DraftForm> {
+    let mut ranges: Vec<(ServerVersion, Option<DraftForm>)> = Vec::new();
+    for target in TARGETS {
+        let draft = write(target);
+        if ranges.last().is_none_or(|(_, before)| *before != draft) {
+            ranges.push((target, draft));
+        }
+    }
+    let starts: Vec<ServerVersion> = ranges.iter().map(|(since, _)| *since).collect();
+    let form = |(i, (since, draft)): (usize, (ServerVersion, Option<DraftForm>))| {
+        let mut draft = draft?;
+        draft.form.since = (i > 0).then_some(since);
+        draft.form.until = starts.get(i + 1).copied();
+        Some(draft)
+    };
+    ranges.into_iter().enumerate().filter_map(form).collect()
+}
+
+/// What a form loses, as a report has it.
+pub(crate) fn joined(lost: &[&str]) -> Option<String> {
+    (!lost.is_empty()).then(|| lost.join("; "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pg::version::{V13, V14, V16};
     use crate::sql::sql;
 
     /// Each form as `[since, until) text; lost`.
@@ -97,6 +125,23 @@ mod tests {
     fn clauses_of_every_target_give_one_form() {
         let clauses = [Clause::new(sql!["a"]), Clause::new(sql!["b"])];
         assert_eq!(texts(&clauses), ["0..0 X a, b; nothing"]);
+    }
+
+    #[test]
+    fn targets_with_the_same_text_share_a_form() {
+        let drafts = by_target(|target| {
+            let text = if target < V14 {
+                sql!["old"]
+            } else {
+                sql!["new"]
+            };
+            (target < V17).then(|| DraftForm::plain(vec![text], Vec::new()))
+        });
+        let ranges = drafts
+            .iter()
+            .map(|draft| (draft.form.since, draft.form.until));
+        let expected = [(None, Some(V14)), (Some(V14), Some(V17))];
+        assert_eq!(ranges.collect::<Vec<_>>(), expected);
     }
 
     #[test]

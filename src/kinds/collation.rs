@@ -11,7 +11,7 @@ use crate::toc::{EntryName, Stage};
 catalog_row! {
     /// `pg_collation`, users' collations that work with the database's encoding.
     pub struct CollationRow from "pg_catalog.pg_collation c"
-        where "c.oid >= 16384 AND c.collencoding IN (-1, pg_catalog.pg_char_to_encoding(pg_catalog.getdatabaseencoding()))" {
+        where "c.oid >= 16384 AND c.collprovider IN ('b', 'c', 'd', 'i') AND c.collencoding IN (-1, pg_catalog.pg_char_to_encoding(pg_catalog.getdatabaseencoding()))" {
         oid: Oid = col("c.oid"),
         name: String = col("c.collname"),
         schema: Oid = col("c.collnamespace"),
@@ -110,34 +110,52 @@ impl Ddl for Collation {
     }
 
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
+        vec![self.statement(true, cx)]
+    }
+
+    fn forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
+        let mut whole = DraftForm::plain(self.create(cx), self.locks());
+        let (since, old, lost) = if self.row.provider == 'b' {
+            // The built-in provider compares by code point, as C does.
+            let old = sql!["CREATE COLLATION ", self.address(cx), " (LOCALE = 'C')"];
+            let lost = "the built-in provider: C stands for it, which knows the case of ASCII letters only";
+            (V17, old, lost)
+        } else if self.row.rules.is_some() {
+            (
+                V16,
+                self.statement(false, cx),
+                "the RULES, so that texts sort in another order",
+            )
+        } else {
+            return vec![whole];
+        };
+        whole.form.since = Some(since);
+        let mut older = DraftForm::plain(vec![old], self.locks());
+        older.form.until = Some(since);
+        older.form.lost = Some(lost.to_owned());
+        vec![whole, older]
+    }
+}
+
+impl Collation {
+    fn statement(&self, with_rules: bool, cx: &RenderCx<'_>) -> Sql {
         let provider = match self.row.provider.0 {
             'b' => "builtin",
             'd' => "default",
             'i' => "icu",
             _ => "libc",
         };
-        vec![sql![
+        let rules = self.row.rules.as_ref().filter(|_| with_rules);
+        sql![
             "CREATE COLLATION ",
             self.address(cx),
             " (PROVIDER = ",
             provider,
             self.locale(),
             (!self.row.deterministic).then_some(", DETERMINISTIC = false"),
-            self.row
-                .rules
-                .as_ref()
-                .map(|rules| sql![", RULES = ", Literal(rules)]),
+            rules.map(|rules| sql![", RULES = ", Literal(rules)]),
             ")",
-        ]]
-    }
-
-    fn forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
-        let mut form = DraftForm::plain(self.create(cx), self.locks());
-        form.form.since = match self.row.provider.0 {
-            'b' => Some(V17),
-            _ => self.row.rules.is_some().then_some(V16),
-        };
-        vec![form]
+        ]
     }
 }
 
@@ -190,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn an_icu_collation_keeps_its_rules_and_needs_a_server_that_knows_them() {
+    fn an_icu_collation_keeps_its_rules_where_the_server_knows_them() {
         let (locale, rules) = (Some("und".into()), Some("&V << w".into()));
         let row = CollationRow {
             deterministic: false,
@@ -207,6 +225,9 @@ mod tests {
             catalog: &catalog,
             server: V18,
         };
-        assert_eq!(Collation { row }.forms(&cx)[0].form.since, Some(V16));
+        let forms = Collation { row }.forms(&cx);
+        assert_eq!(forms[0].form.since, Some(V16));
+        assert!(forms[1].form.lost.is_some() && forms[1].form.until == Some(V16));
+        assert!(!forms[1].form.steps[0].sql[0].text().contains("RULES"));
     }
 }

@@ -2,10 +2,11 @@
 
 use super::acl::{self, GrantTarget, ObjectAcl};
 use super::arena::{CatalogId, RenderCx, class};
-use super::core::CommentRow;
+use super::core::{CommentRow, ConstraintRow, LabelRow};
 use super::{Ddl, Object};
+use crate::pg::version::{V17, V18};
 use crate::sql::{Ident, Literal, QualifiedName, Sql, sql};
-use crate::toc::{Grant, Owner, Part, PartSet};
+use crate::toc::{After, Grant, Owner, Part, PartSet, Targets};
 
 /// The owner fact of an object, where its kind has owners and one is wanted.
 pub fn owner(object: &dyn Ddl, owner: super::row::Oid, cx: &RenderCx<'_>) -> Option<Owner> {
@@ -17,88 +18,152 @@ pub fn owner(object: &dyn Ddl, owner: super::row::Oid, cx: &RenderCx<'_>) -> Opt
 }
 
 /// `COMMENT ON` and `SECURITY LABEL` statements of an object and everything that hangs on its identity.
-pub fn after(object: &Object, parts: PartSet, cx: &RenderCx<'_>) -> Vec<(Part, Sql)> {
+pub fn after(object: &Object, parts: PartSet, cx: &RenderCx<'_>) -> Vec<After> {
     let ddl = object.ddl();
-    let mut ids = vec![ddl.id()];
-    ids.extend(ddl.absorbs());
     let mut out = Vec::new();
-    for id in ids {
-        if parts.has(Part::Comment) {
-            let texts = comments(ddl, id, cx).into_iter();
-            out.extend(texts.map(|text| (Part::Comment, text)));
-        }
-        if parts.has(Part::Label) {
-            for label in cx.core().labels.get(&id).into_iter().flatten() {
-                let Some(target) = described(ddl, id, label.column, cx) else {
-                    continue;
-                };
-                let provider = Ident::new(&*label.provider);
-                let text = sql![
-                    "SECURITY LABEL FOR ",
-                    &provider,
-                    " ON ",
-                    target,
-                    " IS ",
-                    Literal(&label.text)
-                ];
-                out.push((Part::Label, text));
-            }
-        }
+    for address in ddl.addresses(cx) {
+        let described = Described {
+            ddl,
+            id: ddl.id(),
+            address: &address.object,
+            cx,
+        };
+        described.statements(parts, &address.targets, &mut out);
+    }
+    let address = ddl.address(cx);
+    for id in ddl.absorbs() {
+        let described = Described {
+            ddl,
+            id,
+            address: &address,
+            cx,
+        };
+        described.statements(parts, &comment_targets(id, cx), &mut out);
     }
     out
 }
 
-/// The comments of one row. What the object is born with needs no statement, and its absence needs one.
-fn comments(ddl: &dyn Ddl, id: CatalogId, cx: &RenderCx<'_>) -> Vec<Sql> {
-    let found = cx.core().comments.get(&id).map_or(&[][..], Vec::as_slice);
-    let initial = ddl.initial_comment().filter(|_| id == ddl.id());
-    if found.is_empty() && initial.is_some() {
-        let target = sql![ddl.facts().keyword, " ", ddl.address(cx)];
-        return vec![sql!["COMMENT ON ", target, " IS NULL"]];
-    }
-    let told = found
-        .iter()
-        .filter(|comment| comment.column != 0 || initial != Some(comment.text.as_str()));
-    told.filter_map(|comment| comment_statement(ddl, comment, cx))
-        .collect()
+/// A row that may have comments and labels: an object, or something that comes with it.
+struct Described<'a> {
+    ddl: &'a dyn Ddl,
+    id: CatalogId,
+    /// The object's.
+    address: &'a Sql,
+    cx: &'a RenderCx<'a>,
 }
 
-fn comment_statement(ddl: &dyn Ddl, comment: &CommentRow, cx: &RenderCx<'_>) -> Option<Sql> {
-    let id = CatalogId::new(comment.class, comment.oid);
-    let target = described(ddl, id, comment.column, cx)?;
-    Some(sql!["COMMENT ON ", target, " IS ", Literal(&comment.text)])
+impl Described<'_> {
+    fn statements(&self, parts: PartSet, targets: &Targets, out: &mut Vec<After>) {
+        let after = |part, sql| After {
+            part,
+            sql,
+            targets: targets.clone(),
+        };
+        if parts.has(Part::Comment) {
+            let comments = self.comments().into_iter();
+            out.extend(comments.map(|sql| after(Part::Comment, sql)));
+        }
+        if parts.has(Part::Label) {
+            let labels = self.labels().into_iter();
+            out.extend(labels.map(|sql| after(Part::Label, sql)));
+        }
+    }
+
+    fn labels(&self) -> Vec<Sql> {
+        let labels = self.cx.core().labels.get(&self.id).into_iter().flatten();
+        let statement = |label: &LabelRow| {
+            let target = self.target(label.column)?;
+            let provider = Ident::new(&*label.provider);
+            let text = Literal(&label.text);
+            Some(sql![
+                "SECURITY LABEL FOR ",
+                &provider,
+                " ON ",
+                target,
+                " IS ",
+                text
+            ])
+        };
+        labels.filter_map(statement).collect()
+    }
+
+    /// The comments of the row. What the object is born with needs no statement, and its absence needs one.
+    fn comments(&self) -> Vec<Sql> {
+        let found = self.cx.core().comments.get(&self.id);
+        let found = found.map_or(&[][..], Vec::as_slice);
+        let is_object = self.id == self.ddl.id();
+        let initial = self.ddl.initial_comment().filter(|_| is_object);
+        if found.is_empty() && initial.is_some() {
+            let target = self.target(0);
+            return vec![sql!["COMMENT ON ", target, " IS NULL"]];
+        }
+        let told = found
+            .iter()
+            .filter(|comment| comment.column != 0 || initial != Some(comment.text.as_str()));
+        let statement = |comment: &CommentRow| {
+            let target = self.target(comment.column)?;
+            Some(sql!["COMMENT ON ", target, " IS ", Literal(&comment.text)])
+        };
+        told.filter_map(statement).collect()
+    }
+
+    /// How `COMMENT ON` and `SECURITY LABEL ON` name the row: the object, one of its columns, or an index behind a key.
+    fn target(&self, column: i32) -> Option<Sql> {
+        let (id, cx) = (self.id, self.cx);
+        if column > 0 {
+            let name = cx.core().column_name(id.oid, i16::try_from(column).ok()?)?;
+            return Some(sql!["COLUMN ", cx.core().relation(id.oid), ".", name]);
+        }
+        if id == self.ddl.id() {
+            return Some(sql![self.ddl.facts().keyword, " ", self.address]);
+        }
+        if id.class == class::CONSTRAINT {
+            return constraint_address(id, cx);
+        }
+        if id.class == class::LARGE_OBJECT {
+            return Some(sql!["LARGE OBJECT ", id.oid]);
+        }
+        if id.class != class::RELATION {
+            return None;
+        }
+        let relation = cx.core().relations.get(&id.oid)?;
+        matches!(relation.kind.0, 'i' | 'I').then(|| sql!["INDEX ", cx.core().relation(id.oid)])
+    }
 }
 
-/// How `COMMENT ON` and `SECURITY LABEL ON` name a described row: the object, one of its columns, or an index behind a key.
-fn described(ddl: &dyn Ddl, id: CatalogId, column: i32, cx: &RenderCx<'_>) -> Option<Sql> {
-    if column > 0 {
-        let name = cx.core().column_name(id.oid, i16::try_from(column).ok()?)?;
-        return Some(sql!["COLUMN ", cx.core().relation(id.oid), ".", name]);
+/// A NOT NULL is an object, which can have a comment, since 18; that of a domain since 17.
+fn comment_targets(id: CatalogId, cx: &RenderCx<'_>) -> Targets {
+    let row = if id.class == class::CONSTRAINT {
+        constraint(id, cx)
+    } else {
+        None
+    };
+    let since = row
+        .filter(|row| row.kind == 'n')
+        .map(|row| if row.relation == 0 { V17 } else { V18 });
+    let lost = since.and(row).map(|row| {
+        format!(
+            "the comment on NOT NULL {}",
+            Ident::new(&*row.name).quoted()
+        )
+    });
+    Targets {
+        since,
+        until: None,
+        lost,
     }
-    if id == ddl.id() {
-        return Some(sql![ddl.facts().keyword, " ", ddl.address(cx)]);
-    }
-    if id.class == class::CONSTRAINT {
-        return constraint_address(id, cx);
-    }
-    if id.class == class::LARGE_OBJECT {
-        return Some(sql!["LARGE OBJECT ", id.oid]);
-    }
-    if id.class != class::RELATION {
-        return None;
-    }
-    let relation = cx.core().relations.get(&id.oid)?;
-    matches!(relation.kind.0, 'i' | 'I').then(|| sql!["INDEX ", cx.core().relation(id.oid)])
+}
+
+fn constraint<'a>(id: CatalogId, cx: &RenderCx<'a>) -> Option<&'a ConstraintRow> {
+    let core = &cx.catalog.core;
+    let domains = core.domain_constraints.values();
+    let mut all = core.constraints.values().chain(domains).flatten();
+    all.find(|row| row.oid == id.oid)
 }
 
 /// A constraint that is written inside its table or domain.
 fn constraint_address(id: CatalogId, cx: &RenderCx<'_>) -> Option<Sql> {
-    let all = cx
-        .core()
-        .constraints
-        .values()
-        .chain(cx.core().domain_constraints.values());
-    let row = all.flatten().find(|row| row.oid == id.oid)?;
+    let row = constraint(id, cx)?;
     let name = Ident::new(&*row.name);
     if row.relation != 0 {
         return Some(sql![
@@ -119,22 +184,35 @@ fn constraint_address(id: CatalogId, cx: &RenderCx<'_>) -> Option<Sql> {
 
 /// The grants of an object, of its columns and of its row type: the object's first, because a table's REVOKE takes column
 /// privileges along.
-pub fn object_grants(object: &Object, cx: &RenderCx<'_>) -> Vec<Grant> {
-    let ddl = object.ddl();
+pub fn grants_of(ddl: &dyn Ddl, cx: &RenderCx<'_>) -> Vec<Grant> {
     let Some(keyword) = ddl.facts().grant else {
         return Vec::new();
     };
-    let (id, address) = (ddl.id(), ddl.grant_address(cx));
-    let own = |id: CatalogId| cx.core().acls.range((id, i32::MIN)..=(id, i32::MAX));
+    let mut out = Vec::new();
+    for address in ddl.addresses(cx) {
+        let mut grants = grants_at(&address.grant, keyword, ddl.id(), cx);
+        if address.targets != Targets::default() {
+            for grant in &mut grants {
+                grant.targets = address.targets.clone();
+            }
+        }
+        out.extend(grants);
+    }
+    out
+}
+
+fn grants_at(address: &Sql, keyword: &'static str, id: CatalogId, cx: &RenderCx<'_>) -> Vec<Grant> {
+    let prefix = Sql::default();
     let statements = |acl: &ObjectAcl, keyword: &'static str, column: Option<&Ident>| {
         let target = GrantTarget {
             keyword,
-            address: &address,
+            address,
             column,
-            prefix: &Sql::default(),
+            prefix: &prefix,
         };
         acl::grants(acl, &target, |oid| cx.core().role(oid), cx.server)
     };
+    let own = |id: CatalogId| cx.core().acls.range((id, i32::MIN)..=(id, i32::MAX));
     let mut out = Vec::new();
     for (_, acl) in own(id).filter(|((_, column), _)| *column == 0) {
         out.extend(statements(acl, keyword, None));
@@ -252,6 +330,41 @@ pub fn options_list(options: &[String]) -> Option<Sql> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kinds::arena::Catalog;
+    use crate::kinds::core::Core;
+    use crate::kinds::schema::{Schema, SchemaRow};
+
+    #[test]
+    fn labels_name_their_provider_and_object() {
+        let id = CatalogId::new(class::NAMESPACE, 20_001);
+        let label = LabelRow {
+            class: id.class,
+            oid: id.oid,
+            column: 0,
+            provider: "my p".into(),
+            text: "it's".into(),
+        };
+        let mut core = Core::default();
+        core.labels.insert(id, vec![label]);
+        let catalog = Catalog::new(core);
+        let cx = RenderCx {
+            catalog: &catalog,
+            server: V18,
+        };
+        let row = SchemaRow {
+            oid: id.oid,
+            name: "s".into(),
+            owner: 10,
+        };
+        let schema = Object::Schema(Box::new(Schema { row }));
+        let found = after(&schema, PartSet::ALL, &cx);
+        let text = r#"SECURITY LABEL FOR "my p" ON SCHEMA "s" IS 'it''s'"#;
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            (found[0].part, found[0].sql.text().as_str()),
+            (Part::Label, text)
+        );
+    }
 
     #[test]
     fn options_are_quoted_on_both_sides() {

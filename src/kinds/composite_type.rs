@@ -3,7 +3,7 @@
 use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
 use super::core::ColumnRow;
 use super::row::{NoText, Oid, catalog_row};
-use super::{Ddl, KindFacts, ObjectKind};
+use super::{Ddl, DraftForm, KindFacts, ObjectKind, versions};
 use crate::error::Result;
 use crate::sql::{Ident, QualifiedName, Sql, sql};
 use crate::toc::{EntryName, Stage};
@@ -92,6 +92,14 @@ impl Ddl for CompositeType {
             Sql::list(attributes),
             ")"
         ]]
+    }
+
+    fn forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
+        let attributes = cx.core().columns_of(self.row.relation).iter();
+        let types = attributes.filter_map(|column| versions::since_major(column.ty_major));
+        let mut form = DraftForm::plain(self.create(cx), self.locks());
+        form.form.since = types.max();
+        vec![form]
     }
 
     // Its attributes' needs and comments hang on the relation.

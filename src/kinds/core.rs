@@ -8,6 +8,7 @@ use super::arena::CatalogId;
 use super::dependents::DependentRow;
 use super::planner_statistics::RelationStatistics;
 use super::row::{Letter, Oid, catalog_row};
+use super::versions;
 use crate::pg::version::{V14, V15, V18};
 use crate::sql::{Grantee, Ident, QualifiedName, Role, ServerSql};
 use crate::toc::EntryName;
@@ -108,6 +109,7 @@ catalog_row! {
         "pg_catalog.pg_attribute a \
          JOIN unnest($1::pg_catalog.oid[]) AS wanted(oid) ON wanted.oid = a.attrelid \
          JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
+         LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND e.typarray = t.oid \
          LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation AND a.attcollation <> t.typcollation \
          LEFT JOIN pg_catalog.pg_namespace ln ON ln.oid = l.collnamespace"
         where "a.attnum > 0 AND NOT a.attisdropped" order "a.attrelid, a.attnum" {
@@ -121,6 +123,8 @@ catalog_row! {
              THEN pg_catalog.repeat('[]', a.attndims - 1) ELSE '' END"
         ),
         ty_oid: Oid = col("a.atttypid"),
+        /// The oldest major that has the type.
+        ty_major: i32 = by(|_| versions::major_of_type("t", "e")),
         not_null: bool = col("a.attnotnull"),
         local: bool = col("a.attislocal"),
         has_default: bool = col("a.atthasdef"),

@@ -1,22 +1,20 @@
-//! What the server makes along with an object and a user may still comment on, label or grant: array, multirange and row types,
+//! What the server makes along with an object and a user may still comment on or label: array and multirange types,
 //! a view's `_RETURN` rule, a partition's clone of a trigger. They are no objects of the dump, so their statements are entries beside
 //! the object that they came with.
 
 use std::collections::BTreeMap;
 
-use super::acl::{self, GrantTarget};
 use super::arena::{CatalogId, RenderCx, class};
 use super::row::{Letter, Oid, catalog_row};
 use super::toc_builder::{Aspect, Draft, DraftKey, TocBuilder};
-use crate::sql::{Ident, Literal, ServerSql, Sql, sql};
-use crate::toc::{Grant, Part, PartSet, Stage};
+use crate::sql::{Ident, Literal, ServerSql, sql};
+use crate::toc::{After, Part, PartSet, Stage};
 
 catalog_row! {
-    /// Array, multirange and row types, `_RETURN` rules and clones of triggers that somebody said something about.
+    /// Array and multirange types, `_RETURN` rules and clones of triggers that somebody said something about.
     pub struct DependentRow from
         "(SELECT d.classoid, d.objoid FROM pg_catalog.pg_description d WHERE d.objsubid = 0 \
-          UNION SELECT l.classoid, l.objoid FROM pg_catalog.pg_seclabel l WHERE l.objsubid = 0 \
-          UNION SELECT 1247, t.oid FROM pg_catalog.pg_type t WHERE t.typacl IS NOT NULL AND t.typrelid <> 0) said \
+          UNION SELECT l.classoid, l.objoid FROM pg_catalog.pg_seclabel l WHERE l.objsubid = 0) said \
          LEFT JOIN pg_catalog.pg_type t ON said.classoid = 1247 AND t.oid = said.objoid \
          LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid \
          LEFT JOIN pg_catalog.pg_rewrite r ON said.classoid = 2618 AND r.oid = said.objoid \
@@ -33,8 +31,6 @@ catalog_row! {
         oid: Oid = col("said.objoid"),
         /// The type, or the rule or trigger with its relation, as SQL.
         identity: Option<ServerSql> = col("named.identity"),
-        /// Privileges of a multirange type are its range's since 18.
-        is_row_type: bool = col("c.oid IS NOT NULL"),
         kind: Letter = col("CASE said.classoid WHEN 1247 THEN 'T' WHEN 2618 THEN 'R' ELSE 't' END::pg_catalog.\"char\""),
     }
 }
@@ -52,13 +48,13 @@ impl DependentRow {
         }
     }
 
-    fn said(&self, identity: &ServerSql, cx: &RenderCx<'_>) -> Vec<(Part, Sql)> {
+    fn said(&self, identity: &ServerSql, cx: &RenderCx<'_>) -> Vec<After> {
         let (core, id) = (cx.core(), self.id());
         let target = sql![self.keyword(), identity];
         let comments = core.comments.get(&id).into_iter().flatten();
         let comments = comments.map(|comment| {
             let text = sql!["COMMENT ON ", &target, " IS ", Literal(&comment.text)];
-            (Part::Comment, text)
+            After::new(Part::Comment, text)
         });
         let labels = core.labels.get(&id).into_iter().flatten();
         let labels = labels.map(|label| {
@@ -71,23 +67,9 @@ impl DependentRow {
                 " IS ",
                 Literal(&label.text)
             ];
-            (Part::Label, text)
+            After::new(Part::Label, text)
         });
         comments.chain(labels).collect()
-    }
-
-    fn grants(&self, identity: &ServerSql, cx: &RenderCx<'_>) -> Vec<Grant> {
-        let address = sql![identity];
-        let target = GrantTarget {
-            keyword: "TYPE",
-            address: &address,
-            column: None,
-            prefix: &Sql::default(),
-        };
-        let acl = cx.core().acls.get(&(self.id(), 0));
-        acl.map_or_else(Vec::new, |acl| {
-            acl::grants(acl, &target, |oid| cx.core().role(oid), cx.server)
-        })
     }
 }
 
@@ -141,10 +123,7 @@ fn draft(id: CatalogId, parts: PartSet, rows: &[&DependentRow], cx: &RenderCx<'_
         let said = row.said(identity, cx).into_iter();
         draft
             .after
-            .extend(said.filter(|(part, _)| parts.has(*part)));
-        if row.is_row_type && parts.has(Part::Acl) {
-            draft.grants.extend(row.grants(identity, cx));
-        }
+            .extend(said.filter(|after| parts.has(after.part)));
     }
     draft
 }

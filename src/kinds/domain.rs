@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
 use super::core::{ConstraintRow, Core};
 use super::row::{Oid, catalog_row};
-use super::{Ddl, KindFacts, ObjectKind, naming};
+use super::{Ddl, DraftForm, KindFacts, ObjectKind, naming, versions};
 use crate::error::Result;
 use crate::sql::{Ident, ServerSql, Sql, sql};
 use crate::toc::{EntryName, Stage};
@@ -30,6 +30,8 @@ catalog_row! {
          JOIN pg_catalog.pg_type b ON b.oid = t.typbasetype" {
         oid: Oid = col("t.oid"),
         base: ServerSql = col("pg_catalog.format_type(t.typbasetype, t.typtypmod)"),
+        /// The oldest major that has the base type.
+        major: i32 = by(|_| versions::major_of_types("ARRAY[t.typbasetype]")),
         /// Where it is not the base type's.
         collation: Option<ServerSql> = by(|_| {
             let name = naming::collation("t.typcollation");
@@ -39,12 +41,13 @@ catalog_row! {
             "COALESCE(pg_catalog.pg_get_expr(t.typdefaultbin, 0), pg_catalog.quote_literal(t.typdefault))"
         ),
         constraints: Vec<Oid> = col(
-            "ARRAY(SELECT c.oid FROM pg_catalog.pg_constraint c WHERE c.contypid = t.oid ORDER BY c.oid)"
+            "ARRAY(SELECT c.oid FROM pg_catalog.pg_constraint c \
+             WHERE c.contypid = t.oid AND c.contype IN ('c', 'n') ORDER BY c.oid)"
         ),
         /// In the same order.
         definitions: Vec<ServerSql> = col(
             "ARRAY(SELECT pg_catalog.pg_get_constraintdef(c.oid) FROM pg_catalog.pg_constraint c \
-             WHERE c.contypid = t.oid ORDER BY c.oid)"
+             WHERE c.contypid = t.oid AND c.contype IN ('c', 'n') ORDER BY c.oid)"
         ),
     }
 }
@@ -122,7 +125,9 @@ impl ObjectKind for Domain {
             .into_iter()
             .flatten()
         {
-            if stands_apart(constraint, row.base, cx.core) {
+            // Another kind of constraint is one that nobody knows yet: the dump names it and leaves it out.
+            let known = matches!(constraint.kind.0, 'c' | 'n');
+            if !known || stands_apart(constraint, row.base, cx.core) {
                 continue;
             }
             let name = constraint.name.clone();
@@ -187,6 +192,12 @@ impl Ddl for Domain {
             unnamed.then_some(" NOT NULL"),
             Sql::join(constraints, ""),
         ]]
+    }
+
+    fn forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
+        let mut form = DraftForm::plain(self.create(cx), self.locks());
+        form.form.since = versions::since_major(self.text.major);
+        vec![form]
     }
 
     fn absorbs(&self) -> Vec<CatalogId> {

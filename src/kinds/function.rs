@@ -2,7 +2,7 @@
 
 use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
 use super::row::{Letter, Oid, catalog_row};
-use super::{Ddl, DraftForm, KindFacts, ObjectKind, common, naming, settings};
+use super::{Ddl, DraftForm, KindFacts, ObjectKind, common, naming, settings, versions};
 use crate::error::Result;
 use crate::pg::version::V14;
 use crate::sql::{DollarQuoted, Ident, Literal, ServerSql, Sql, sql};
@@ -11,7 +11,7 @@ use crate::toc::{EntryName, Stage};
 catalog_row! {
     /// `pg_proc` without aggregates. Of initdb's own only those whose privileges somebody may have changed.
     pub struct FunctionRow from "pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang"
-        where "p.prokind <> 'a' AND (p.oid >= 16384 OR p.proacl IS NOT NULL)" {
+        where "p.prokind IN ('f', 'w', 'p') AND (p.oid >= 16384 OR p.proacl IS NOT NULL)" {
         oid: Oid = col("p.oid"),
         name: String = col("p.proname"),
         schema: Oid = col("p.pronamespace"),
@@ -36,6 +36,8 @@ catalog_row! {
             "CASE WHEN p.proretset AND p.prorows NOT IN (0, 1000) THEN p.prorows::pg_catalog.text END"
         ),
         settings: Option<Vec<String>> = col("p.proconfig"),
+        /// A procedure with an OUT argument, which 14 brought.
+        procedure_out: bool = col("p.prokind = 'p' AND COALESCE('o' = ANY (p.proargmodes), false)"),
         /// The body, or the symbol of a C function.
         source: String = col("p.prosrc"),
         /// The object file of a C function.
@@ -61,6 +63,10 @@ catalog_row! {
              FROM unnest(p.protrftypes) WITH ORDINALITY AS t(oid, place) ORDER BY t.place)"
         ),
         support: Option<ServerSql> = by(|_| naming::function("p.prosupport")),
+        /// The oldest major that has all types.
+        major: i32 = by(|_| versions::major_of_types(
+            "p.proargtypes::pg_catalog.oid[] || p.prorettype || COALESCE(p.proallargtypes, '{}')"
+        )),
         /// `RETURN …` or `BEGIN ATOMIC …`, for functions whose body was parsed when they were made.
         body: Option<ServerSql> = since(V14, "pg_catalog.pg_get_function_sqlbody(p.oid)", "NULL::pg_catalog.text"),
     }
@@ -150,9 +156,14 @@ impl Function {
         ]
     }
 
-    fn body(&self) -> Sql {
+    /// `parsed`: as the server parsed it when it was made, if it did.
+    fn body(&self, parsed: bool) -> Sql {
         if let Some(body) = &self.text.body {
-            return sql!["\n", body];
+            return if parsed {
+                sql!["\n", body]
+            } else {
+                sql!["\nAS ", DollarQuoted(&body.body_as_text())]
+            };
         }
         if let Some(file) = &self.row.file {
             return sql!["\nAS ", Literal(file), ", ", Literal(&self.row.source)];
@@ -191,6 +202,29 @@ impl Ddl for Function {
     }
 
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
+        self.statements(true, cx)
+    }
+
+    fn forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
+        let oldest = versions::since_major(self.text.major);
+        let oldest = oldest.max(self.row.procedure_out.then_some(V14));
+        let parsed = self.text.body.is_some();
+        let mut whole = DraftForm::plain(self.create(cx), self.locks());
+        whole.form.since = oldest.max(parsed.then_some(V14));
+        if !parsed || oldest >= Some(V14) {
+            return vec![whole];
+        }
+        let mut text = DraftForm::plain(self.statements(false, cx), self.locks());
+        text.form.since = oldest;
+        text.form.until = Some(V14);
+        text.form.lost =
+            Some("its body is no longer parsed beforehand, but kept as text".to_owned());
+        vec![whole, text]
+    }
+}
+
+impl Function {
+    fn statements(&self, parsed: bool, cx: &RenderCx<'_>) -> Vec<Sql> {
         let keyword = self.facts().keyword;
         let name = cx.core().qualified(self.row.schema, &self.row.name);
         let arguments = &self.text.arguments;
@@ -203,7 +237,7 @@ impl Ddl for Function {
             arguments,
             ")",
             self.clauses(),
-            self.body()
+            self.body(parsed)
         ]];
         statements.extend(common::depends_on_extension(
             self.id(),
@@ -212,12 +246,6 @@ impl Ddl for Function {
             cx,
         ));
         statements
-    }
-
-    fn forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
-        let mut form = DraftForm::plain(self.create(cx), self.locks());
-        form.form.since = self.text.body.is_some().then_some(V14);
-        vec![form]
     }
 }
 
@@ -249,6 +277,7 @@ mod tests {
             cost: None,
             rows: None,
             settings: None,
+            procedure_out: false,
             source: "SELECT 1".into(),
             file: None,
         }
@@ -263,6 +292,7 @@ mod tests {
             result: Some(server_sql("integer")),
             transforms: Vec::new(),
             support: None,
+            major: 12,
             body: None,
         }
     }
@@ -338,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parsed_body_needs_a_server_that_parses_it() {
+    fn a_parsed_body_is_text_for_a_server_that_does_not_parse_it() {
         let catalog = Catalog::default();
         let cx = RenderCx {
             catalog: &catalog,
@@ -354,6 +384,10 @@ mod tests {
                 .text()
                 .ends_with("LANGUAGE \"sql\"\nRETURN a")
         );
-        assert_eq!(function.forms(&cx)[0].form.since, Some(V14));
+        let forms = function.forms(&cx);
+        assert_eq!(forms[0].form.since, Some(V14));
+        let old = &forms[1].form;
+        assert!(old.until == Some(V14) && old.lost.is_some());
+        assert!(old.steps[0].sql[0].text().ends_with("AS $$SELECT a$$"));
     }
 }

@@ -7,9 +7,9 @@ use super::core::Core;
 use super::row::{Oid, catalog_row};
 use super::table::aspects::{self, is_defined};
 use super::toc_builder::{Aspect, Draft, DraftKey, TocBuilder};
-use super::{Ddl, DraftForm, KindFacts, ObjectKind};
+use super::{Ddl, DraftForm, KindFacts, ObjectKind, clauses, versions};
 use crate::error::Result;
-use crate::pg::version::V15;
+use crate::pg::version::{ServerVersion, V15};
 use crate::sql::{Ident, QualifiedName, ServerSql, Sql, sql};
 use crate::toc::{EntryName, LockMode, Stage, Step};
 
@@ -30,6 +30,7 @@ catalog_row! {
         schema: Oid = col("c.relnamespace"),
         tablespace: Option<String> = col("s.spcname"),
         nulls_not_distinct: bool = since(V15, "i.indnullsnotdistinct", "false"),
+        options: Option<Vec<String>> = col("c.reloptions"),
         clustered: bool = col("i.indisclustered"),
         replica_identity: bool = col("i.indisreplident"),
         extensions: Vec<String> = col("ARRAY(SELECT e.extname FROM pg_catalog.pg_depend d \
@@ -58,6 +59,9 @@ pub struct Index {
     row: IndexRow,
     definition: ServerSql,
 }
+
+/// What is lost with NULLS NOT DISTINCT.
+pub(crate) const LOST_NULLS: &str = "NULLS NOT DISTINCT, so that several NULLs are accepted";
 
 /// What is set on an index after it is made.
 #[derive(Debug, Clone, Copy)]
@@ -206,7 +210,6 @@ pub(crate) fn attach_keys_below(
 pub(crate) fn attach(cx: &RenderCx<'_>, child: PartitionIndex, name: EntryName) -> Option<Draft> {
     let core = cx.core();
     let (key, parent) = attach_key(cx, child)?;
-    let table = core.parents.get(&child.table)?.first()?.parent;
     let index = core.parents.get(&child.index)?.first()?.parent;
     let statement = sql![
         "ALTER INDEX ",
@@ -214,10 +217,12 @@ pub(crate) fn attach(cx: &RenderCx<'_>, child: PartitionIndex, name: EntryName) 
         " ATTACH PARTITION ",
         core.relation(child.index)
     ];
-    let locks = vec![
-        (table, LockMode::ShareUpdateExclusive),
-        (child.table, LockMode::ShareUpdateExclusive),
-    ];
+    // The last part to come makes the index valid, and that above it: two at once in one tree would each wait for the other,
+    // and leave the topmost invalid (seen on 18.4).
+    let tree = core.ancestors(child.table).into_iter().chain([child.table]);
+    let locks = tree
+        .map(|oid| (oid, LockMode::ShareUpdateExclusive))
+        .collect();
     let draft = Draft::new(key, "index attach", name, Stage::PostData, 173)
         .form(DraftForm::plain(vec![statement], locks))
         .needs([DraftKey::define(parent)])
@@ -282,13 +287,33 @@ impl Index {
         }
     }
 
-    fn steps(&self, cx: &RenderCx<'_>) -> Vec<(Step, Vec<(Oid, LockMode)>)> {
+    /// The definition for a target, and what is lost.
+    fn definition(&self, target: ServerVersion) -> (ServerSql, Vec<&'static str>) {
+        let mut definition = self.definition.clone();
+        let mut lost = Vec::new();
+        if self.row.nulls_not_distinct && target < V15 {
+            definition = definition.without_clause("NULLS NOT DISTINCT");
+            lost.push(LOST_NULLS);
+        }
+        let options = self.row.options.as_deref().unwrap_or_default();
+        if !versions::parameters(options, target).1 {
+            definition = definition.without_clause("WITH (");
+            lost.push("its storage parameters");
+        }
+        (definition, lost)
+    }
+
+    fn steps(
+        &self,
+        definition: &ServerSql,
+        cx: &RenderCx<'_>,
+    ) -> Vec<(Step, Vec<(Oid, LockMode)>)> {
         let core = cx.core();
         let (table, index) = (
             core.relation(self.row.table),
             core.qualified(self.row.schema, &self.row.name),
         );
-        let mut sql = vec![sql![&self.definition]];
+        let mut sql = vec![sql![definition]];
         sql.extend(self.marks().on_index(&index));
         let build = Step {
             sql,
@@ -328,19 +353,22 @@ impl Ddl for Index {
     }
 
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
-        self.steps(cx)
+        self.steps(&self.definition, cx)
             .into_iter()
             .flat_map(|(step, _)| step.sql)
             .collect()
     }
 
     fn forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
-        let steps = self.steps(cx).into_iter();
-        let mut form = steps.fold(DraftForm::default(), |form, (step, locks)| {
-            form.step(step, locks)
-        });
-        form.form.since = self.row.nulls_not_distinct.then_some(V15);
-        vec![form]
+        clauses::by_target(|target| {
+            let (definition, lost) = self.definition(target);
+            let steps = self.steps(&definition, cx).into_iter();
+            let mut form = steps.fold(DraftForm::default(), |form, (step, locks)| {
+                form.step(step, locks)
+            });
+            form.form.lost = clauses::joined(&lost);
+            Some(form)
+        })
     }
 
     fn drop(&self, cx: &RenderCx<'_>) -> Option<Sql> {

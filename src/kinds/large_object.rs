@@ -8,7 +8,7 @@ use super::toc_builder::{Aspect, Draft, DraftData, DraftKey, TocBuilder};
 use super::{Ddl, KindFacts, ObjectKind};
 use crate::error::Result;
 use crate::sql::{Literal, Sql, sql};
-use crate::toc::{DataOf, EntryName, Grant, Part, Stage};
+use crate::toc::{After, DataOf, EntryName, Grant, Part, Stage};
 
 catalog_row! {
     /// `pg_largeobject_metadata` in groups. Large objects may have any OID, because `lo_create` takes one.
@@ -108,13 +108,13 @@ impl Ddl for LargeObject {
         ]]
     }
 
-    fn parts_after(&self, cx: &RenderCx<'_>) -> Vec<(Part, Sql)> {
+    fn parts_after(&self, cx: &RenderCx<'_>) -> Vec<After> {
         let role = cx.core().role(self.row.owner);
         let alter = |oid: &Oid| sql!["ALTER LARGE OBJECT ", oid, " OWNER TO ", &role];
         self.row
             .oids
             .iter()
-            .map(|oid| (Part::Owner, alter(oid)))
+            .map(|oid| After::new(Part::Owner, alter(oid)))
             .collect()
     }
 
@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(
             owners
                 .iter()
-                .map(|(_, text)| text.text())
+                .map(|owner| owner.sql.text())
                 .collect::<Vec<_>>(),
             [
                 r#"ALTER LARGE OBJECT 42 OWNER TO "o""#,
@@ -240,7 +240,7 @@ mod tests {
             ]
         );
         let after = common::after(group, PartSet::ALL, &cx);
-        let after: Vec<String> = after.iter().map(|(_, text)| text.text()).collect();
+        let after: Vec<String> = after.iter().map(|after| after.sql.text()).collect();
         assert_eq!(after, ["COMMENT ON LARGE OBJECT 43 IS 'it''s'"]);
     }
 

@@ -5,7 +5,7 @@ use super::row::{Oid, catalog_row};
 use super::table::column::Columns;
 use super::table::create::{Statements, forms_by_target};
 use super::toc_builder::{Aspect, Draft, DraftKey, TocBuilder};
-use super::{Ddl, DraftForm, KindFacts, ObjectKind, common};
+use super::{Ddl, DraftForm, KindFacts, ObjectKind, common, versions};
 use crate::error::Result;
 use crate::pg::version::{ServerVersion, UNKNOWN};
 use crate::sql::{ServerSql, Sql, sql};
@@ -101,9 +101,12 @@ impl ObjectKind for Matview {
 
 impl Matview {
     /// What a range of targets gets, beginning with `target`.
-    fn statements(&self, cx: &RenderCx<'_>, target: ServerVersion) -> Statements {
-        let options = self.row.options.as_deref().unwrap_or_default();
-        let toast = self.row.toast_options.as_deref().unwrap_or_default();
+    fn statements(&self, cx: &RenderCx<'_>, target: ServerVersion) -> Option<Statements> {
+        let known = |options: &Option<Vec<String>>| {
+            versions::parameters(options.as_deref().unwrap_or_default(), target)
+        };
+        let (options, all) = known(&self.row.options);
+        let (toast, all_toast) = known(&self.row.toast_options);
         let columns = Columns {
             cx: *cx,
             relation: self.row.oid,
@@ -115,7 +118,7 @@ impl Matview {
         let mut out = vec![sql![
             "CREATE MATERIALIZED VIEW ",
             &address,
-            common::with_options(options, toast),
+            common::with_options(&options, &toast),
             " AS\n",
             &self.body,
             "\n  WITH NO DATA"
@@ -128,10 +131,11 @@ impl Matview {
             &address,
             cx,
         ));
-        Statements {
-            sql: out,
-            lost: columns.lost(),
-        }
+        let mut lost = columns.lost();
+        lost.extend((!all || !all_toast).then_some(versions::LOST_PARAMETERS));
+        columns
+            .fit_target()
+            .then_some(Statements { sql: out, lost })
     }
 }
 
@@ -157,11 +161,13 @@ impl Ddl for Matview {
     }
 
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
-        self.statements(cx, UNKNOWN).sql
+        self.statements(cx, UNKNOWN)
+            .map(|found| found.sql)
+            .unwrap_or_default()
     }
 
     fn forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
-        forms_by_target(|target| Some(self.statements(cx, target)))
+        forms_by_target(|target| self.statements(cx, target))
     }
 
     fn tablespace(&self, _: &RenderCx<'_>) -> Option<String> {
@@ -170,6 +176,11 @@ impl Ddl for Matview {
 
     fn access_method(&self) -> Option<String> {
         self.row.access_method.clone()
+    }
+
+    fn not_saved(&self) -> Option<&'static str> {
+        let stale = self.row.populated && !self.row.upstream_populated;
+        stale.then_some("its rows: it reads a materialized view that is not populated, so that it cannot be refreshed")
     }
 
     fn more(&self, cx: &RenderCx<'_>, toc: &mut TocBuilder<'_>) {

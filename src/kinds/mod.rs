@@ -10,12 +10,14 @@ pub mod dependents;
 pub mod naming;
 pub mod planner_statistics;
 pub mod row;
+pub mod scope;
 pub mod settings;
 pub mod toc_builder;
+mod versions;
 
 use crate::error::{Error, Result};
 use crate::sql::{Sql, sql};
-use crate::toc::{EntryName, Form, Grant, LockMode, Part, Stage, Step};
+use crate::toc::{After, EntryName, Form, Grant, LockMode, Stage, Step, Targets};
 
 use self::arena::{CatalogId, LoadCx, RenderCx, Subject};
 use self::row::{CatalogRow, Oid};
@@ -51,10 +53,21 @@ pub struct Split {
     pub stub: Vec<Sql>,
     /// What the stub itself needs.
     pub stub_needs: Vec<CatalogId>,
-    /// Makes the object whole.
-    pub rest: Vec<Sql>,
+    /// Makes the object whole, for each range of targets.
+    pub rest: Vec<DraftForm>,
     /// Among the objects that can be split, the cheapest is.
     pub cost: u16,
+}
+
+/// How an object is named.
+#[derive(Debug, Clone)]
+pub struct Address {
+    /// On which targets.
+    pub targets: Targets,
+    /// In `COMMENT ON`, `ALTER … OWNER TO`.
+    pub object: Sql,
+    /// In `GRANT … ON`.
+    pub grant: Sql,
 }
 
 /// What one object can say of itself. Object safe; the defaults fit most kinds.
@@ -86,6 +99,15 @@ pub trait Ddl {
         self.address(cx)
     }
 
+    /// Its addresses with the targets that know it by them; several where a newer server wants another signature.
+    fn addresses(&self, cx: &RenderCx<'_>) -> Vec<Address> {
+        vec![Address {
+            targets: Targets::default(),
+            object: self.address(cx),
+            grant: self.grant_address(cx),
+        }]
+    }
+
     /// The statements that create it whole.
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql>;
 
@@ -115,7 +137,7 @@ pub trait Ddl {
     }
 
     /// Parts that come as statements after creation although they are no comments or labels (owners of several objects).
-    fn parts_after(&self, _: &RenderCx<'_>) -> Vec<(Part, Sql)> {
+    fn parts_after(&self, _: &RenderCx<'_>) -> Vec<After> {
         Vec::new()
     }
 
@@ -144,12 +166,17 @@ pub trait Ddl {
         None
     }
 
+    /// What of the object cannot be saved, where that follows from its present state.
+    fn not_saved(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Further entries: table data, row security, sequence value, refresh, attach.
     fn more(&self, _: &RenderCx<'_>, _: &mut TocBuilder<'_>) {}
 }
 
 /// A [`Form`] whose locks still name relations by OID.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DraftForm {
     /// The form; its steps' own `locks` are empty.
     pub form: Form,

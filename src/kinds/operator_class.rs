@@ -3,8 +3,9 @@
 use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
 use super::naming::MembersOf;
 use super::row::{Oid, catalog_row};
-use super::{Ddl, KindFacts, ObjectKind, naming};
+use super::{Ddl, DraftForm, KindFacts, ObjectKind, clauses, naming, versions};
 use crate::error::Result;
+use crate::pg::version::{ServerVersion, UNKNOWN};
 use crate::sql::{Ident, ServerSql, Sql, sql};
 use crate::toc::{EntryName, Stage};
 
@@ -103,19 +104,37 @@ impl Ddl for OperatorClass {
     }
 
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
+        vec![self.statement(UNKNOWN, cx).0]
+    }
+
+    fn forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
+        clauses::by_target(|target| {
+            let (statement, all) = self.statement(target, cx);
+            let mut form = DraftForm::plain(vec![statement], self.locks());
+            form.form.lost = (!all).then(|| versions::LOST_FUNCTIONS.to_owned());
+            Some(form)
+        })
+    }
+}
+
+impl OperatorClass {
+    /// The statement for a target, and whether it has all functions.
+    fn statement(&self, target: ServerVersion, cx: &RenderCx<'_>) -> (Sql, bool) {
         let text = &self.text;
+        let access_method = self.row.access_method.as_str();
+        let (functions, all) = versions::support_functions(&text.functions, access_method, target);
         let storage = text.storage.as_ref().map(|ty| sql!["STORAGE ", ty]);
         let members = text
             .operators
             .iter()
-            .chain(&text.functions)
+            .chain(functions)
             .map(|member| sql![member]);
         let mut members: Vec<Sql> = storage.into_iter().chain(members).collect();
         if members.is_empty() {
             // The list must not be empty; storing the type as itself says nothing.
             members.push(sql!["STORAGE ", text.ty]);
         }
-        vec![sql![
+        let statement = sql![
             "CREATE OPERATOR CLASS ",
             cx.core().qualified(self.row.schema, &self.row.name),
             self.row.is_default.then_some(" DEFAULT"),
@@ -127,6 +146,7 @@ impl Ddl for OperatorClass {
             text.family,
             " AS ",
             Sql::list(members),
-        ]]
+        ];
+        (statement, all)
     }
 }

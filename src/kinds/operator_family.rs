@@ -3,8 +3,9 @@
 use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
 use super::naming::MembersOf;
 use super::row::{Oid, catalog_row};
-use super::{Ddl, KindFacts, ObjectKind, naming};
+use super::{Ddl, DraftForm, KindFacts, ObjectKind, clauses, naming, versions};
 use crate::error::Result;
+use crate::pg::version::{ServerVersion, UNKNOWN};
 use crate::sql::{Ident, ServerSql, Sql, sql};
 use crate::toc::{EntryName, Stage};
 
@@ -99,23 +100,16 @@ impl Ddl for OperatorFamily {
     }
 
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
-        let address = self.address(cx);
-        let members: Vec<_> = self
-            .text
-            .operators
-            .iter()
-            .chain(&self.text.functions)
-            .collect();
-        let mut statements = vec![sql!["CREATE OPERATOR FAMILY ", address]];
-        if !members.is_empty() {
-            statements.push(sql![
-                "ALTER OPERATOR FAMILY ",
-                address,
-                " ADD ",
-                Sql::list(members)
-            ]);
-        }
-        statements
+        self.statements(UNKNOWN, cx).0
+    }
+
+    fn forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
+        clauses::by_target(|target| {
+            let (statements, all) = self.statements(target, cx);
+            let mut form = DraftForm::plain(statements, self.locks());
+            form.form.lost = (!all).then(|| versions::LOST_FUNCTIONS.to_owned());
+            Some(form)
+        })
     }
 
     fn absorbs(&self) -> Vec<CatalogId> {
@@ -130,5 +124,25 @@ impl Ddl for OperatorFamily {
             .iter()
             .map(|oid| CatalogId::new(class::AMPROC, *oid));
         operators.chain(functions).collect()
+    }
+}
+
+impl OperatorFamily {
+    /// The statements for a target, and whether they have all functions.
+    fn statements(&self, target: ServerVersion, cx: &RenderCx<'_>) -> (Vec<Sql>, bool) {
+        let address = self.address(cx);
+        let (text, access_method) = (&self.text, self.row.access_method.as_str());
+        let (functions, all) = versions::support_functions(&text.functions, access_method, target);
+        let members: Vec<_> = text.operators.iter().chain(functions).collect();
+        let mut statements = vec![sql!["CREATE OPERATOR FAMILY ", address]];
+        if !members.is_empty() {
+            statements.push(sql![
+                "ALTER OPERATOR FAMILY ",
+                address,
+                " ADD ",
+                Sql::list(members)
+            ]);
+        }
+        (statements, all)
     }
 }

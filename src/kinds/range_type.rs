@@ -149,7 +149,7 @@ impl Ddl for RangeType {
         Some(Split {
             stub: vec![sql!["CREATE TYPE ", self.address(cx)]],
             stub_needs: vec![CatalogId::new(class::NAMESPACE, self.row.schema)],
-            rest: self.create(cx),
+            rest: self.forms(cx),
             cost: 1,
         })
     }

@@ -2,10 +2,11 @@
 
 use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
 use super::row::{NoText, Oid, catalog_row};
-use super::{Ddl, KindFacts, ObjectKind};
+use super::{Ddl, KindFacts, ObjectKind, common};
 use crate::error::Result;
-use crate::sql::{Ident, Sql, sql};
-use crate::toc::{EntryName, Stage};
+use crate::pg::version::V15;
+use crate::sql::{Grantee, Ident, Sql, sql};
+use crate::toc::{EntryName, Grant, Stage, Targets};
 
 catalog_row! {
     /// `pg_namespace`, users' schemas and `public`.
@@ -102,6 +103,33 @@ impl Ddl for Schema {
         }
     }
 
+    /// Before 15 everybody may create in `public` from the start, so that what is not so at the source must be taken away.
+    fn own_grants(&self, cx: &RenderCx<'_>) -> Option<Vec<Grant>> {
+        if !self.is_public() {
+            return None;
+        }
+        let create = "CREATE";
+        let acl = cx.core().acls.get(&(self.id(), 0));
+        let items = acl.into_iter().flat_map(|acl| &acl.items);
+        let mut of_everybody = items.filter(|item| item.grantee == 0);
+        let open = of_everybody.any(|item| item.privileges.contains_key(create));
+        let revoke = Grant {
+            grant: false,
+            privileges: vec![sql![create]],
+            target: sql!["SCHEMA ", self.address(cx)],
+            grantee: Grantee::Public,
+            with_grant_option: false,
+            grantor: None,
+            prefix: Sql::default(),
+            targets: Targets {
+                until: Some(V15),
+                ..Targets::default()
+            },
+        };
+        let own = common::grants_of(self, cx);
+        Some((!open).then_some(revoke).into_iter().chain(own).collect())
+    }
+
     fn drop(&self, cx: &RenderCx<'_>) -> Option<Sql> {
         (!self.is_public()).then(|| sql!["DROP SCHEMA ", self.address(cx)])
     }
@@ -111,7 +139,6 @@ impl Ddl for Schema {
 mod tests {
     use super::*;
     use crate::kinds::row::CatalogRow;
-    use crate::pg::version::V15;
 
     #[test]
     fn the_query_reads_public_too() {

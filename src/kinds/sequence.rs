@@ -5,11 +5,11 @@ use super::row::{Letter, NoText, Oid, catalog_row};
 use super::table::aspects::is_defined;
 use super::table::inline;
 use super::toc_builder::{Aspect, Draft, DraftKey, TocBuilder};
-use super::{Ddl, DraftForm, KindFacts, ObjectKind};
+use super::{Ddl, DraftForm, KindFacts, ObjectKind, clauses};
 use crate::error::{Error, Result};
-use crate::pg::version::V15;
-use crate::sql::{Ident, Sql, sql};
-use crate::toc::{EntryName, LockMode, Part, Stage};
+use crate::pg::version::{V15, V17};
+use crate::sql::{Ident, Literal, Sql, sql};
+use crate::toc::{After, EntryName, LockMode, Part, Stage, Targets};
 
 catalog_row! {
     /// `pg_sequence`, with the column that owns it (deptype `a`) or whose identity it is (`i`).
@@ -202,6 +202,40 @@ impl Sequence {
         ]
     }
 
+    /// The identity column of a partitioned table, which 17 brought.
+    fn of_partitioned(&self, cx: &RenderCx<'_>) -> Option<&Column> {
+        self.identity().filter(|column| {
+            let relation = cx.core().relations.get(&column.table);
+            relation.is_some_and(|row| row.kind == 'p')
+        })
+    }
+
+    /// A sequence by itself, and a default of the column instead of an identity.
+    fn as_default(&self, column: &Column, cx: &RenderCx<'_>) -> Vec<Sql> {
+        let name = cx
+            .core()
+            .qualified(self.row.schema, &self.row.name)
+            .quoted();
+        let (ty, ..) = type_limits(self.row.ty).expect("build() refuses other types");
+        let create = sql![
+            "CREATE SEQUENCE ",
+            self.address(cx),
+            " AS ",
+            ty,
+            self.options()
+        ];
+        let default = sql![
+            "ALTER TABLE ",
+            cx.core().relation(column.table),
+            " ALTER COLUMN ",
+            &column.name,
+            " SET DEFAULT pg_catalog.nextval(",
+            Literal(&name),
+            "::pg_catalog.regclass)"
+        ];
+        vec![create, default]
+    }
+
     fn owned_by(&self, cx: &RenderCx<'_>) -> Option<Draft> {
         let column = self.owner.as_ref().filter(|column| !column.is_identity)?;
         let (id, table) = (
@@ -267,16 +301,40 @@ impl Ddl for Sequence {
         let locks: Vec<_> = relations
             .map(|oid| (oid, LockMode::AccessExclusive))
             .collect();
-        let (new, old) = (self.statement(cx, true), self.statement(cx, false));
-        if cx.server < V15 || new == old {
-            return vec![DraftForm::plain(vec![old], locks)];
-        }
-        let mut since = DraftForm::plain(vec![new], locks.clone());
-        since.form.since = Some(V15);
-        let mut until = DraftForm::plain(vec![old], locks);
-        until.form.until = Some(V15);
-        until.form.lost = Some("whether the sequence is unlogged".to_owned());
-        vec![since, until]
+        let whole = self.statement(cx, true);
+        clauses::by_target(|target| {
+            let known = self.statement(cx, target >= V15);
+            let mut lost = Vec::new();
+            if known != whole {
+                lost.push("whether the sequence is unlogged");
+            }
+            let statements = match self.of_partitioned(cx).filter(|_| target < V17) {
+                Some(column) => {
+                    lost.push("the identity: a default of the partitioned table takes its place, for which those who insert need USAGE on the sequence");
+                    self.as_default(column, cx)
+                }
+                None => vec![known],
+            };
+            let mut form = DraftForm::plain(statements, locks.clone());
+            form.form.lost = clauses::joined(&lost);
+            Some(form)
+        })
+    }
+
+    /// An identity's sequence belongs to its table's owner, and takes no other; where it stands alone it must be told so.
+    fn parts_after(&self, cx: &RenderCx<'_>) -> Vec<After> {
+        let alone = self.of_partitioned(cx);
+        let owner = alone.map(|_| {
+            let role = cx.core().role(self.row.owner);
+            let sql = sql!["ALTER SEQUENCE ", self.address(cx), " OWNER TO ", role];
+            let targets = Targets {
+                until: Some(V17),
+                ..Targets::default()
+            };
+            let part = Part::Owner;
+            After { part, sql, targets }
+        });
+        owner.into_iter().collect()
     }
 
     fn drop(&self, cx: &RenderCx<'_>) -> Option<Sql> {
@@ -374,8 +432,8 @@ mod tests {
         let mut row = sequence(20, 1, (1, i64::MAX));
         row.persistence = Letter('u');
         let forms = texts(row);
-        assert!(forms[0].starts_with("CREATE UNLOGGED SEQUENCE"));
-        assert!(forms[1].starts_with("CREATE SEQUENCE"));
+        assert!(forms[0].starts_with("CREATE SEQUENCE"));
+        assert!(forms[1].starts_with("CREATE UNLOGGED SEQUENCE"));
     }
 
     #[test]

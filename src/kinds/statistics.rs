@@ -110,7 +110,12 @@ impl Ddl for Statistics {
     fn forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
         let mut whole = DraftForm::plain(self.create(cx), self.locks());
         if self.row.expressions {
+            // It serves the planner alone.
+            let mut none = DraftForm::default();
+            none.form.until = Some(V14);
+            none.form.lost = Some("the statistics, because they are of expressions".to_owned());
             whole.form.since = Some(V14);
+            return vec![whole, none];
         } else if self.row.target >= 0 {
             let mut plain = DraftForm::plain(vec![sql![&self.definition]], self.locks());
             plain.form.until = Some(V13);

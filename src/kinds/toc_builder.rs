@@ -6,7 +6,7 @@ use super::arena::{CatalogId, RenderCx};
 use super::row::Oid;
 use super::{DraftForm, Split};
 use crate::sql::Sql;
-use crate::toc::{DataOf, EntryName, Grant, Owner, Part, Stage};
+use crate::toc::{After, DataOf, EntryName, Grant, Owner, Stage};
 
 /// What an entry of the dump is about: an object, or one aspect of it that is an entry of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,7 +85,7 @@ pub struct Draft {
     /// Its table access method.
     pub access_method: Option<String>,
     /// Comments and labels.
-    pub after: Vec<(Part, Sql)>,
+    pub after: Vec<After>,
     /// Grants.
     pub grants: Vec<Grant>,
     /// Whose rows, for [`Aspect::Data`].

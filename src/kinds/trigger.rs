@@ -8,6 +8,7 @@ use super::table::aspects::attach_key;
 use super::toc_builder::{Aspect, DraftKey};
 use super::{Ddl, DraftForm, KindFacts, ObjectKind, common};
 use crate::error::Result;
+use crate::pg::version::V13;
 use crate::sql::{Ident, ServerSql, Sql, sql};
 use crate::toc::{EntryName, LockMode, Stage};
 
@@ -30,6 +31,7 @@ catalog_row! {
         /// O as created, D disabled, R on replicas, A always.
         enabled: Letter = col("t.tgenabled"),
         per_row: bool = col("(t.tgtype::pg_catalog.int4 & 1) <> 0"),
+        before: bool = col("(t.tgtype::pg_catalog.int4 & 2) <> 0"),
         /// For a clone: its parent, the parent's parent, … up to the trigger that a user made.
         ancestors: Vec<Oid> = col(
             "ARRAY(WITH RECURSIVE up(oid) AS ( \
@@ -172,10 +174,12 @@ impl Ddl for Trigger {
         if self.is_clone() && attach_key(cx, self.row.table).is_none() {
             return Vec::new();
         }
-        vec![DraftForm::plain(
-            self.create(cx),
-            self.locks_with_partitions(cx),
-        )]
+        let mut form = DraftForm::plain(self.create(cx), self.locks_with_partitions(cx));
+        let relation = cx.core().relations.get(&self.row.table);
+        let partitioned = relation.is_some_and(|row| row.kind == 'p');
+        let before_rows = self.row.before && self.row.per_row && partitioned;
+        form.form.since = before_rows.then_some(V13);
+        vec![form]
     }
 
     fn drop(&self, cx: &RenderCx<'_>) -> Option<Sql> {

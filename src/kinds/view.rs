@@ -3,11 +3,11 @@
 use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
 use super::core::ColumnRow;
 use super::row::{Oid, catalog_row};
-use super::{Ddl, DraftForm, KindFacts, ObjectKind, Split, common};
+use super::{Ddl, DraftForm, KindFacts, ObjectKind, Split, common, versions};
 use crate::error::Result;
-use crate::pg::version::V15;
+use crate::pg::version::{ServerVersion, V15};
 use crate::sql::{Ident, QualifiedName, ServerSql, Sql, sql};
-use crate::toc::{EntryName, Stage};
+use crate::toc::{EntryName, Form, Stage};
 
 catalog_row! {
     /// `pg_class`, views: users' own, and those of `pg_catalog`, whose privileges somebody may have changed.
@@ -97,6 +97,18 @@ impl View {
     }
 }
 
+impl View {
+    /// The oldest target that can hold the view; `None` for all.
+    fn oldest(&self, cx: &RenderCx<'_>) -> Option<ServerVersion> {
+        // Without the option the view would read with its owner's rights, so an older server gets none at all.
+        let invoker = |option: &String| option.starts_with("security_invoker=");
+        let has_invoker = self.row.options.iter().flatten().any(invoker);
+        let columns = cx.core().columns_of(self.row.oid).iter();
+        let types = columns.filter_map(|column| versions::since_major(column.ty_major));
+        has_invoker.then_some(V15).max(types.max())
+    }
+}
+
 /// A column of the stub. `CREATE OR REPLACE VIEW` can change neither name, type nor collation, so they must be right.
 fn null_column(column: &ColumnRow) -> Sql {
     let collation = match (&column.collation_schema, &column.collation_name) {
@@ -139,10 +151,7 @@ impl Ddl for View {
 
     fn forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
         let mut draft = DraftForm::plain(self.create(cx), Vec::new());
-        // Without the option the view would read with its owner's rights, so an older server gets none at all.
-        let invoker = |option: &String| option.starts_with("security_invoker=");
-        let has_invoker = self.row.options.iter().flatten().any(invoker);
-        draft.form.since = has_invoker.then_some(V15);
+        draft.form.since = self.oldest(cx);
         vec![draft]
     }
 
@@ -158,6 +167,8 @@ impl Ddl for View {
             .core()
             .depends_of(self.id())
             .map(|row| CatalogId::new(row.ref_class, row.ref_oid));
+        let rest = vec![self.statement("CREATE OR REPLACE VIEW ", cx)];
+        let rest = DraftForm::plain(rest, Vec::new());
         Some(Split {
             stub: vec![sql![
                 "CREATE VIEW ",
@@ -166,7 +177,13 @@ impl Ddl for View {
                 Sql::list(columns)
             ]],
             stub_needs: stub_needs.collect(),
-            rest: vec![self.statement("CREATE OR REPLACE VIEW ", cx)],
+            rest: vec![DraftForm {
+                form: Form {
+                    since: self.oldest(cx),
+                    ..rest.form
+                },
+                ..rest
+            }],
             cost: 10,
         })
     }

@@ -83,7 +83,7 @@ impl Runner<'_> {
             let entry = self.selection.entry(definition.entry);
             self.ledger.skip(entry, *cause);
         }
-        cause.is_some()
+        self.ledger.is_bad(definition.entry)
     }
 
     /// Runs the batch in one transaction; if that fails, each entry by itself, so that only the guilty one is lost.

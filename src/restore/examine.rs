@@ -1,6 +1,8 @@
 //! Everything that happens before the first change that stays: the target is looked at, cleaned in a transaction that can
 //! still be undone, and judged. What is asked is in `target`, the judgement in `preflight`.
 
+use std::collections::BTreeSet;
+
 use super::options::RestoreOptions;
 use super::prove::{self, Indexes};
 use super::report::{Dropped, chain};
@@ -25,6 +27,8 @@ pub(super) struct Examined {
     pub(super) facts: TargetFacts,
     pub(super) order: RowOrder,
     pub(super) dropped: Option<Dropped>,
+    /// Roles that the chosen entries name and that only newer servers bring along.
+    pub(super) absent_roles: BTreeSet<String>,
     findings: Vec<String>,
     warnings: Vec<String>,
 }
@@ -73,8 +77,10 @@ pub(super) async fn examine(
         .collect();
     findings.extend(preflight::missing_columns(&wanted, &facts, &to_fill));
     let order = order(selection, options, &facts, &mut findings);
+    let named = wanted.roles.into_keys();
     Ok(Examined {
         session,
+        absent_roles: named.filter(|role| facts.is_absent(role)).collect(),
         facts,
         order,
         dropped,

@@ -18,6 +18,7 @@ mod examine;
 mod executor;
 mod leftover;
 mod load;
+mod losses;
 mod names;
 mod options;
 mod plan;
@@ -36,6 +37,7 @@ mod wanted;
 mod work;
 mod worker;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -99,36 +101,31 @@ pub async fn restore(
         let roots = selection.route_partitions(Route::ByCollation);
         warnings.extend(routed(roots.len(), &reason));
     }
-    if options.create {
-        create::create(&examined.session, target.dbname(), source).await?;
-    }
+    warnings.extend(selection.warnings.iter().cloned());
     let Examined {
         session,
         facts,
         order,
         dropped,
+        absent_roles,
         ..
     } = examined;
-    let first = settle(session, options).await?;
-    clock.lap("preflight");
-
-    let mut ledger = Ledger::default();
-    for warning in warnings
-        .into_iter()
-        .chain(selection.warnings.iter().cloned())
-    {
-        shared.progress.event(Event::Warning(warning.clone()));
-        ledger.warnings.push(warning);
-    }
     let run = Run {
         archive,
         options,
         selection: &selection,
         indexes: &indexes,
+        absent_roles,
         facts: &facts,
         order: &order,
         shared: &shared,
     };
+    let ledger = run.foresee(warnings);
+    if options.create {
+        create::create(&session, target.dbname(), source).await?;
+    }
+    let first = settle(session, options).await?;
+    clock.lap("preflight");
     let mut report = run.all(first, ledger, &mut clock).await?;
     guard.finish();
     target.dbname().clone_into(&mut report.database);
@@ -202,6 +199,7 @@ struct Run<'a> {
     facts: &'a TargetFacts,
     order: &'a RowOrder,
     shared: &'a Arc<Shared>,
+    absent_roles: BTreeSet<String>,
 }
 
 /// What became of the work beside the ledger.
@@ -214,19 +212,47 @@ struct Outcome {
 }
 
 impl Run<'_> {
+    fn cx(&self) -> PlanCx<'_> {
+        PlanCx {
+            selection: self.selection,
+            options: self.options,
+            version: self.facts.version,
+            encoding: self.archive.manifest().source.encoding.as_str(),
+            absent_roles: &self.absent_roles,
+            order: self.order,
+        }
+    }
+
+    /// Tells before the first change what the target will not have; objects that are left out stand in the ledger.
+    fn foresee(&self, warnings: Vec<String>) -> Ledger {
+        let progress = self.shared.progress.as_ref();
+        let mut ledger = Ledger::default();
+        for warning in &warnings {
+            progress.event(Event::Warning(warning.clone()));
+        }
+        ledger.warnings = warnings;
+        let cx = self.cx();
+        if self.options.skip_unsupported {
+            losses::leave_out(&cx, &mut ledger);
+        }
+        for skip in &ledger.skipped {
+            let text = format!("left out: {}: {}", skip.object, skip.reason);
+            progress.event(Event::Warning(text));
+        }
+        for loss in losses::losses(&cx, &ledger) {
+            let text = format!("not as before: {}: {}", loss.object, loss.what);
+            progress.event(Event::Warning(text));
+        }
+        ledger
+    }
+
     async fn all(
         &self,
         first: Option<Session>,
         mut ledger: Ledger,
         clock: &mut Clock,
     ) -> Result<RestoreReport> {
-        let cx = PlanCx {
-            selection: self.selection,
-            options: self.options,
-            version: self.facts.version,
-            encoding: self.archive.manifest().source.encoding.as_str(),
-            order: self.order,
-        };
+        let cx = self.cx();
         let mut first = match first {
             Some(session) => Worker::adopt(self.shared, session).await?,
             None => Worker::open(self.shared).await?,
@@ -367,7 +393,7 @@ impl Run<'_> {
             n_tables: kept * tables.count() as u64,
             n_rows: kept * ledger.n_rows,
             raw_bytes: kept * ledger.raw_bytes,
-            lost: plan::losses(cx),
+            lost: losses::losses(cx, &ledger),
             brought: self.selection.brought.clone(),
             not_tried: ledger.not_tried,
             rolled_back: outcome.rolled_back,

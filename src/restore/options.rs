@@ -29,6 +29,8 @@ pub struct RestoreOptions {
     pub jobs: usize,
     /// Which entries, and which of their parts.
     pub selection: Selection,
+    /// Leave out, with all that needs them, objects that the target's version cannot hold, instead of refusing the restore.
+    pub skip_unsupported: bool,
     /// Make the database first; refused if it exists (`-C`).
     pub create: bool,
     /// Drop the chosen objects that are on the target first, in one transaction (`-c`).
@@ -64,6 +66,7 @@ impl Default for RestoreOptions {
         RestoreOptions {
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
             selection: Selection::default(),
+            skip_unsupported: false,
             create: false,
             clean: false,
             single_transaction: false,

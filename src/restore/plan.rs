@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::load;
 use super::options::RestoreOptions;
 use super::prove::Indexes;
-use super::report::{Ledger, Loss, object_of};
+use super::report::Ledger;
 use super::row_order::RowOrder;
 use super::select::Selection;
 use super::wanted::form_for;
@@ -15,7 +15,7 @@ use crate::graph::scheduler::{RelationKey, Task, TaskId};
 use crate::pg::ServerVersion;
 use crate::selection::Omit;
 use crate::sql::{Ident, Sql, sql};
-use crate::toc::{DataOf, Entry, EntryId, LockMode, Part, Stage, Step};
+use crate::toc::{After, DataOf, Entry, EntryId, LockMode, Part, Stage, Step};
 
 /// What a statement or an index of an empty table costs, in bytes of rows loaded in the same time.
 const STATEMENT_COST: u64 = 64 << 10;
@@ -31,6 +31,8 @@ pub(super) struct PlanCx<'a> {
     pub(super) version: ServerVersion,
     /// The archive's encoding.
     pub(super) encoding: &'a str,
+    /// Roles that only newer servers bring along, and that the target therefore cannot have.
+    pub(super) absent_roles: &'a BTreeSet<String>,
     /// In which order rows go into tables that foreign keys watch.
     pub(super) order: &'a RowOrder,
 }
@@ -66,20 +68,38 @@ impl PlanCx<'_> {
 
     /// What runs right after creation: owner, comments, labels.
     fn afterwards(&self, entry: &Entry) -> Vec<Sql> {
+        if !self.is_made(entry) {
+            return Vec::new();
+        }
         let choice = &self.options.selection;
         let owner = entry
             .owner
             .as_ref()
             .filter(|_| choice.wants_part(Part::Owner));
+        let owner = owner.filter(|_| self.keeps_owner(entry));
         let owner = owner.map(|owner| sql!["ALTER ", &owner.target, " OWNER TO ", &owner.role]);
-        let after = entry
-            .after
-            .iter()
-            .filter(|(part, _)| choice.wants_part(*part));
+        let after = self.wanted_after(entry);
+        let after = after.filter(|after| self.keeps_after(after));
         owner
             .into_iter()
-            .chain(after.map(|(_, sql)| sql.clone()))
+            .chain(after.map(|after| after.sql.clone()))
             .collect()
+    }
+
+    /// The comments, labels and so on that the user wants.
+    pub(super) fn wanted_after<'e>(&self, entry: &'e Entry) -> impl Iterator<Item = &'e After> {
+        let choice = &self.options.selection;
+        let after = entry.after.iter();
+        after.filter(|after| choice.wants_part(after.part))
+    }
+
+    /// What must be there before an entry: for rows also the table.
+    pub(super) fn needs(&self, entry: &Entry) -> BTreeSet<EntryId> {
+        let mut needs = self.selection.needs(entry.id);
+        if let Some(DataOf::Table { table, .. }) = &entry.data {
+            needs.extend(table);
+        }
+        needs
     }
 
     fn steps<'e>(&self, entry: &'e Entry) -> &'e [Step] {
@@ -112,15 +132,12 @@ impl PlanCx<'_> {
     }
 
     fn grants(&self, entry: &Entry) -> Option<Unit> {
-        if self.options.selection.omits(Omit::Privileges) || entry.grants.is_empty() {
+        if self.options.selection.omits(Omit::Privileges) || !self.is_made(entry) {
             return None;
         }
-        let grants: Vec<Sql> = entry
-            .grants
-            .iter()
-            .map(crate::toc::Grant::statement)
-            .collect();
-        Some(self.unit(entry, &grants, false))
+        let grants = entry.grants.iter().filter(|grant| self.keeps_grant(grant));
+        let grants: Vec<Sql> = grants.map(crate::toc::Grant::statement).collect();
+        (!grants.is_empty()).then(|| self.unit(entry, &grants, false))
     }
 }
 
@@ -155,18 +172,6 @@ pub(super) fn definitions(cx: &PlanCx<'_>) -> Vec<Definition> {
         .collect()
 }
 
-/// What the target's version cannot have of the chosen entries.
-pub(super) fn losses(cx: &PlanCx<'_>) -> Vec<Loss> {
-    let lost = |entry: &Entry| {
-        let what = form_for(entry, cx.version)?.lost.clone()?;
-        Some(Loss {
-            object: object_of(entry),
-            what,
-        })
-    };
-    cx.selection.iter().filter_map(lost).collect()
-}
-
 /// Everything after the definitions. Entries that need one which `ledger` knows to be missing are skipped there.
 pub(super) fn tasks(cx: &PlanCx<'_>, indexes: &Indexes, ledger: &mut Ledger) -> Vec<PlannedTask> {
     let mut builder = Builder::new(cx, indexes);
@@ -189,17 +194,12 @@ pub(super) fn tasks(cx: &PlanCx<'_>, indexes: &Indexes, ledger: &mut Ledger) -> 
 }
 
 fn is_skipped(cx: &PlanCx<'_>, entry: &Entry, ledger: &mut Ledger) -> bool {
-    let table = match &entry.data {
-        Some(DataOf::Table { table, .. }) => *table,
-        _ => None,
-    };
-    let mut needs = cx.selection.needs(entry.id);
-    needs.extend(table);
-    let cause = needs.into_iter().find(|need| ledger.is_bad(*need));
+    let mut needs = cx.needs(entry).into_iter();
+    let cause = needs.find(|need| ledger.is_bad(*need));
     if let Some(cause) = cause {
         ledger.skip(entry, cause);
     }
-    cause.is_some()
+    ledger.is_bad(entry.id)
 }
 
 struct Builder<'a> {

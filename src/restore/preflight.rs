@@ -37,9 +37,9 @@ pub(super) fn judge(
             "the server is a standby, which takes no changes; connect to the primary".to_owned(),
         );
     }
-    for object in &wanted.unserved {
+    for object in wanted.unserved.iter().filter(|_| !options.skip_unsupported) {
         verdict.findings.push(format!(
-            "{object} cannot be made on PostgreSQL {}; restore to a newer server, or leave it out",
+            "{object} cannot be made on PostgreSQL {}; restore to a version that has the feature, or leave such objects and all that needs them out with --skip-unsupported",
             facts.version
         ));
     }
@@ -117,7 +117,15 @@ fn roles(wanted: &Wanted, facts: &TargetFacts, options: &RestoreOptions, verdict
     for (role, uses) in &wanted.roles {
         let quoted = Ident::new(role).quoted();
         let may_become = facts.roles.get(role);
-        if may_become.is_none() {
+        if facts.is_absent(role) {
+            // It cannot be made; what it owns and is granted is lost, and told so.
+            if uses.defines.n > 0 && !options.skip_unsupported {
+                verdict.findings.push(format!(
+                    "role {quoted} is part of {}, and PostgreSQL {} does not have it; leave such objects and all that needs them out with --skip-unsupported",
+                    example(&uses.defines), facts.version
+                ));
+            }
+        } else if may_become.is_none() {
             let mut why = Vec::new();
             let mut remedy = format!("create it (CREATE ROLE {quoted})");
             if uses.owns.n > 0 {

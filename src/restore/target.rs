@@ -69,6 +69,13 @@ impl TargetFacts {
     }
 }
 
+impl TargetFacts {
+    /// True for a role that only newer servers bring along: nobody can make one with such a name.
+    pub(super) fn is_absent(&self, role: &str) -> bool {
+        role.starts_with("pg_") && !self.roles.contains_key(role)
+    }
+}
+
 /// A table that exists.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct TableFacts {

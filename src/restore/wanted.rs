@@ -124,8 +124,8 @@ impl Wanted {
             self.role(&owner.role.0).owns.add(entry);
         }
         let after = entry.after.iter();
-        let kept = after.filter(|(part, _)| choice.wants_part(*part));
-        for role in kept.flat_map(|(_, statement)| statement.roles()) {
+        let kept = after.filter(|after| choice.wants_part(after.part));
+        for role in kept.flat_map(|after| after.sql.roles()) {
             self.role(role).defines.add(entry);
         }
         if choice.omits(Omit::Privileges) {

@@ -1,5 +1,6 @@
 //! SQL text that is safe by construction: names and literals enter only through quoting types. No I/O.
 
+mod deparsed;
 mod ident;
 mod literal;
 mod pattern;
@@ -7,11 +8,12 @@ mod printable;
 pub mod script;
 mod statement;
 
+pub use deparsed::ServerSql;
 pub use ident::{Ident, QualifiedName};
 pub use literal::{Condition, DollarQuoted, Literal};
 pub use pattern::{Pattern, PatternScope};
 pub use printable::printable;
-pub use statement::{Fragment, Grantee, Piece, Role, ServerSql, Sql};
+pub use statement::{Fragment, Grantee, Piece, Role, Sql};
 
 /// Builds a [`Sql`] from fragments: `sql!["DROP TABLE ", &name]`.
 ///

@@ -195,42 +195,6 @@ macro_rules! number_fragments {
 }
 number_fragments!(i16, i32, i64, u16, u32, u64, usize);
 
-/// Text that a server deparsed (`pg_get_…def`). Made only where rows are read, by `FromSql`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ServerSql(String);
-
-impl ServerSql {
-    /// The text as the server gave it.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The text without a trailing semicolon and white space (`pg_get_viewdef` ends with one).
-    #[must_use]
-    pub fn without_semicolon(&self) -> ServerSql {
-        ServerSql(self.0.trim_end().trim_end_matches(';').to_owned())
-    }
-}
-
-impl Fragment for ServerSql {
-    fn append(&self, out: &mut Sql) {
-        out.push_text(&self.0);
-    }
-}
-
-impl<'a> postgres_types::FromSql<'a> for ServerSql {
-    fn from_sql(
-        ty: &postgres_types::Type,
-        raw: &'a [u8],
-    ) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        String::from_sql(ty, raw).map(ServerSql)
-    }
-
-    fn accepts(ty: &postgres_types::Type) -> bool {
-        <String as postgres_types::FromSql>::accepts(ty)
-    }
-}
-
 /// A role name in a statement.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use pgark::kinds::KINDS;
+use pgark::kinds::scope::{NOT_KEPT, SINCE, VERDICTS, Verdict};
 
 const HEAD: &str = "\
 # Object kinds
@@ -13,9 +14,21 @@ Written from the list of kinds in `src/kinds/mod.rs` by the test `kind_docs::the
 `UPDATE_GOLDEN=1 cargo nextest run kind_docs`. The order is that of loading; *stage* is when an object is restored unless a
 dependency moves it, *owner* whether `ALTER … OWNER TO` exists, *grants* the word after `GRANT … ON`.
 Comments and security labels are kept for every kind that PostgreSQL lets have them. Whatever belongs to an extension comes with the extension.
+*Not kept* is what the restored object lacks on every server; what an older target lacks is named by the restore itself, before its first
+change. *Since* is the first major that has the kind; the others are on 12 and newer.
 
-| kind | catalog | stage | owner | grants |
-|---|---|---|---|---|
+| kind | catalog | stage | owner | grants | since | not kept |
+|---|---|---|---|---|---|---|
+";
+
+const CATALOGS: &str = "
+## Catalogs
+
+Every catalog of 12 to 18, and who takes care of its rows. A dump compares the server's catalogs and columns with this list, and names
+in the archive what is not on it.
+
+| catalog | archived |
+|---|---|
 ";
 
 fn repository() -> PathBuf {
@@ -34,10 +47,22 @@ fn the_document_lists_every_kind() {
         let stage = stage.as_str().unwrap().replace('_', "-");
         writeln!(
             expected,
-            "| {} | `{}` | {stage} | {owner} | {grants} |",
-            kind.label, kind.catalog
+            "| {} | `{}` | {stage} | {owner} | {grants} | {} | {} |",
+            kind.label,
+            kind.catalog,
+            since(kind.label),
+            not_kept(kind.label)
         )
         .unwrap();
+    }
+    expected.push_str(CATALOGS);
+    for (catalog, verdict) in VERDICTS {
+        let text = match verdict {
+            Verdict::Kinds(labels) => labels.join(", "),
+            Verdict::Part(of) => format!("with {of}"),
+            Verdict::Excused(why) => format!("no: {why}"),
+        };
+        writeln!(expected, "| `{catalog}` | {text} |").unwrap();
     }
     let path = repository().join("docs/kinds.md");
     if std::env::var("UPDATE_GOLDEN").is_ok_and(|value| value == "1") {
@@ -48,6 +73,19 @@ fn the_document_lists_every_kind() {
         written, expected,
         "run it with UPDATE_GOLDEN=1 and read the change"
     );
+}
+
+fn since(label: &str) -> String {
+    let found = SINCE.iter().find(|(kind, _)| *kind == label);
+    found
+        .map(|(_, major)| major.to_string())
+        .unwrap_or_default()
+}
+
+fn not_kept(label: &str) -> &'static str {
+    let found = NOT_KEPT.iter().find(|(kind, _)| *kind == label);
+    let text = found.map_or("", |(_, text)| *text);
+    if text == "-" { "" } else { text }
 }
 
 #[test]

@@ -97,7 +97,7 @@ async fn shop(store: &Arc<MemoryStore>, hook: impl FnOnce(&mut HandMade)) -> Arc
         "pre_data",
         &with(
             form("CREATE SCHEMA \"s\""),
-            &json!({"after": [["comment", "COMMENT ON SCHEMA \"s\" IS 'it''s'"]]}),
+            &json!({"after": [{"part": "comment", "sql": "COMMENT ON SCHEMA \"s\" IS 'it''s'"}]}),
         ),
     );
     let customers = made.entry(
@@ -192,7 +192,7 @@ async fn shop(store: &Arc<MemoryStore>, hook: impl FnOnce(&mut HandMade)) -> Arc
                 with(step("CREATE UNIQUE INDEX \"customers_pkey\" ON \"s\".\"customers\" (\"id\")", &[(customers, "share")]), &json!({"builds_index": true})),
                 step("ALTER TABLE ONLY \"s\".\"customers\" ADD CONSTRAINT \"customers_pkey\" PRIMARY KEY USING INDEX \"customers_pkey\"", &[(customers, "access_exclusive")]),
             ]}],
-            "after": [["comment", "COMMENT ON CONSTRAINT \"customers_pkey\" ON \"s\".\"customers\" IS 'key'"]],
+            "after": [{"part": "comment", "sql": "COMMENT ON CONSTRAINT \"customers_pkey\" ON \"s\".\"customers\" IS 'key'"}],
         }),
     );
     made.entry(

@@ -15,10 +15,10 @@ use crate::archive::index::{CopyFormat, TableIndex};
 use crate::archive::{Archive, Manifest};
 use crate::error::Result;
 use crate::pg::pin::{RestorePins, pin_restore_session};
-use crate::pg::version::V12;
+use crate::pg::version::{ServerVersion, V12};
 use crate::selection::{RowsOf, is_content};
 use crate::sql::{Literal, Sql, sql};
-use crate::toc::{DataOf, Entry, EntryId, Part, Stage, printable};
+use crate::toc::{DataOf, Entry, EntryId, Grant, Part, Stage, printable};
 
 /// Writes an archive as a plain SQL script
 #[derive(Debug, clap::Args)]
@@ -148,7 +148,7 @@ impl Script<'_> {
         }
         if !self.options.no_privileges {
             for entry in &wanted {
-                self.grants(entry)?;
+                self.grants(entry, manifest.source.server_version)?;
             }
         }
         for entry in last {
@@ -211,9 +211,10 @@ impl Script<'_> {
         if let Some(owner) = owner {
             self.statement(&sql!["ALTER ", &owner.target, " OWNER TO ", &owner.role])?;
         }
-        for (part, statement) in &entry.after {
-            if *part != Part::Acl || !self.options.no_privileges {
-                self.statement(statement)?;
+        for after in &entry.after {
+            let wanted = after.part != Part::Acl || !self.options.no_privileges;
+            if wanted && after.targets.serve(manifest.source.server_version) {
+                self.statement(&after.sql)?;
             }
         }
         match &entry.data {
@@ -277,13 +278,17 @@ impl Script<'_> {
         Ok(())
     }
 
-    fn grants(&mut self, entry: &Entry) -> Result<()> {
-        if entry.grants.is_empty() {
+    fn grants(&mut self, entry: &Entry, version: ServerVersion) -> Result<()> {
+        let grants = entry.grants.iter();
+        let grants: Vec<&Grant> = grants
+            .filter(|grant| grant.targets.serve(version))
+            .collect();
+        if grants.is_empty() {
             return Ok(());
         }
         self.out.write(b"\n")?;
         self.comment(&format!("Privileges of {} {}", entry.label, entry.name))?;
-        for grant in &entry.grants {
+        for grant in grants {
             self.statement(&grant.statement())?;
         }
         Ok(())

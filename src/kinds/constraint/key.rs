@@ -3,9 +3,9 @@
 use super::Constraint;
 use crate::kinds::DraftForm;
 use crate::kinds::arena::RenderCx;
-use crate::kinds::common;
 use crate::kinds::row::Oid;
-use crate::pg::version::{V15, V17, V18};
+use crate::kinds::{clauses, common, index, versions};
+use crate::pg::version::{ServerVersion, V12, V15, V17, V18};
 use crate::sql::{Ident, Sql, sql};
 use crate::toc::{LockMode, Step};
 
@@ -27,7 +27,7 @@ impl Constraint {
     }
 
     /// The constraint with its index. The server's own text of keys leaves out the index's options.
-    fn whole(&self, cx: &RenderCx<'_>) -> Sql {
+    fn whole(&self, cx: &RenderCx<'_>, target: ServerVersion) -> Sql {
         let name = Ident::new(&*self.row.name);
         let add = sql![
             self.alter(cx, !self.reaches_partitions()),
@@ -42,11 +42,11 @@ impl Constraint {
             .unwrap_or(0)
             .min(self.columns.len());
         let (keys, included) = self.columns.split_at(n_keys);
-        let options = self.row.options.as_deref().unwrap_or_default();
+        let (options, _) = self.options(target);
         sql![
             add,
             self.key_word(),
-            if self.row.nulls_not_distinct && self.row.kind == 'u' {
+            if self.keeps_nulls(target) {
                 " NULLS NOT DISTINCT"
             } else {
                 ""
@@ -60,7 +60,7 @@ impl Constraint {
             },
             ")",
             (!included.is_empty()).then(|| sql![" INCLUDE (", Sql::list(included), ")"]),
-            common::with_options(options, &[]),
+            common::with_options(&options, &[]),
             self.deferral(),
         ]
     }
@@ -71,28 +71,46 @@ impl Constraint {
     }
 
     pub(super) fn key_forms(&self, cx: &RenderCx<'_>) -> Vec<DraftForm> {
-        let form = |adopt: bool| {
-            let steps = self.key_steps(cx, adopt).into_iter();
-            steps.fold(DraftForm::default(), |form, (step, locks)| {
-                form.step(step, locks)
-            })
-        };
-        let mut forms = vec![form(self.is_adoptable())];
+        clauses::by_target(|target| self.key_form(cx, target))
+    }
+
+    fn key_form(&self, cx: &RenderCx<'_>, target: ServerVersion) -> Option<DraftForm> {
         let oldest = match self.row.kind.0 {
-            _ if self.row.period => Some(V18),
-            'x' if self.reaches_partitions() => Some(V17),
-            _ => self.row.nulls_not_distinct.then_some(V15),
+            _ if self.row.period => V18,
+            'x' if self.reaches_partitions() => V17,
+            _ => V12,
         };
-        forms[0].form.since = oldest;
+        if target < oldest {
+            return None;
+        }
+        let mut lost = Vec::new();
+        if self.row.kind == 'u' && self.row.nulls_not_distinct && !self.keeps_nulls(target) {
+            lost.push(index::LOST_NULLS);
+        }
+        if !self.options(target).1 {
+            lost.push(versions::LOST_PARAMETERS);
+        }
         // Since 18 adopting a primary key makes inherited NOT NULLs local too (seen on 18.4).
         let inherits = cx.core().parents.contains_key(&self.row.table);
-        if self.row.kind == 'p' && self.is_adoptable() && inherits {
-            forms[0].form.until = Some(V18);
-            let mut plain = form(false);
-            plain.form.since = Some(V18);
-            forms.push(plain);
-        }
-        forms
+        let localizes = target >= V18 && self.row.kind == 'p' && inherits;
+        // The index's own text has all clauses; without some it is the constraint that is written.
+        let adopt = self.is_adoptable() && !localizes && lost.is_empty();
+        let steps = self.key_steps(cx, adopt, target).into_iter();
+        let mut form = steps.fold(DraftForm::default(), |form, (step, locks)| {
+            form.step(step, locks)
+        });
+        form.form.lost = clauses::joined(&lost);
+        Some(form)
+    }
+
+    /// The index's storage parameters that a target knows; true if all. Those of exclusions stand in their definition.
+    fn options(&self, target: ServerVersion) -> (Vec<String>, bool) {
+        let options = self.row.options.as_deref().unwrap_or_default();
+        versions::parameters(options, target)
+    }
+
+    fn keeps_nulls(&self, target: ServerVersion) -> bool {
+        self.row.nulls_not_distinct && self.row.kind == 'u' && target >= V15
     }
 
     /// The steps of a key or exclusion: with `adopt` the index first, under a lock that lets other indexes be built.
@@ -100,6 +118,7 @@ impl Constraint {
         &self,
         cx: &RenderCx<'_>,
         adopt: bool,
+        target: ServerVersion,
     ) -> Vec<(Step, Vec<(Oid, LockMode)>)> {
         let table = self.row.table;
         let reached = if self.reaches_partitions() {
@@ -132,7 +151,7 @@ impl Constraint {
             };
             steps.push((adopt, exclusive));
         } else {
-            steps.push((building(self.whole(cx)), exclusive));
+            steps.push((building(self.whole(cx, target)), exclusive));
         }
         let (step, _) = steps.last_mut().expect("both branches push a step");
         if let Some(index) = self.row.index {

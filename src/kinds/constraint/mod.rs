@@ -259,7 +259,7 @@ impl Ddl for Constraint {
         if self.row.index.is_none() {
             return vec![self.check_statement(cx)];
         }
-        self.key_steps(cx, self.is_adoptable())
+        self.key_steps(cx, self.is_adoptable(), V18)
             .into_iter()
             .flat_map(|(step, _)| step.sql)
             .collect()

@@ -1,12 +1,13 @@
 //! Columns of tables and foreign tables: what stands in the CREATE, and what must be altered afterwards.
 
-use super::inline::{self, NotNull};
+use super::inline::{self, NotNull, NotNullCx};
 use crate::kinds::arena::RenderCx;
 use crate::kinds::common;
 use crate::kinds::core::ColumnRow;
 use crate::kinds::row::Oid;
+use crate::kinds::versions;
 use crate::pg::version::{ServerVersion, V14, V16, V18};
-use crate::sql::{Ident, QualifiedName, Sql, sql};
+use crate::sql::{Ident, QualifiedName, ServerSql, Sql, sql};
 
 /// A relation whose columns are being written, for one range of targets.
 #[derive(Debug, Clone, Copy)]
@@ -37,16 +38,13 @@ impl<'a> Columns<'a> {
         }
         let columns = self.all().iter().filter(|column| !self.is_stated(column));
         let clause = |column: &'a ColumnRow| {
-            let constraint = self.not_null(column)?.constraint?;
-            let name = Ident::new(&*constraint.name);
-            let inherit = no_inherit(constraint.no_inherit);
-            Some(sql![
-                "CONSTRAINT ",
-                name,
-                " NOT NULL ",
-                Ident::new(&*column.name),
-                inherit
-            ])
+            let not_null = self.not_null(column)?;
+            // Older servers keep no name.
+            let name = not_null
+                .constraint
+                .map(|row| sql!["CONSTRAINT ", Ident::new(&*row.name), " "]);
+            let inherit = no_inherit(self.is_not_inherited(column, not_null));
+            Some(sql![name, "NOT NULL ", Ident::new(&*column.name), inherit])
         };
         columns.filter_map(clause).collect()
     }
@@ -85,10 +83,12 @@ impl<'a> Columns<'a> {
             found.is_some_and(|row| row.no_inherit)
         };
         if self.target < V18 && any(&not_inherited) {
-            out.push("NOT NULL … NO INHERIT is inherited");
+            out.push("NOT NULL … NO INHERIT, which future children will inherit");
         }
-        if self.target >= V18 && any(&|column| self.drops_not_null(column)) {
-            out.push("a column that takes NULLs under a NOT NULL parent no longer does");
+        if self.target < V16 && any(&|column| self.other_generation(column).is_some()) {
+            out.push(
+                "a generation expression that differs from the parent's, which takes its place",
+            );
         }
         if self.target < V14 && any(&|column| column.compression != '\0') {
             out.push("the compression methods of columns");
@@ -96,19 +96,38 @@ impl<'a> Columns<'a> {
         out
     }
 
-    /// False for a target that has no way to say what the columns are: before 16 a child computes what its parent computes.
+    /// False for a target that has no way to say what the columns are: it does not know a type, or, before 16, that a child
+    /// computes what its parent stores.
     pub(crate) fn fit_target(&self) -> bool {
-        let differs = |column: &ColumnRow| {
-            let generated = column.generated != '\0' && self.is_stated(column);
-            let core = self.cx.core();
-            generated
-                && !inline::is_partition(core, self.relation)
-                && inline::parent_columns(core, self.relation, &column.name)
-                    .next()
-                    .is_some()
-                && self.generation(column).is_some()
+        let core = self.cx.core();
+        let computes = |column: &ColumnRow| {
+            let mut parents = inline::parent_columns(core, self.relation, &column.name);
+            let plain = |parent: &ColumnRow| parent.generated == '\0';
+            column.generated != '\0' && self.is_stated(column) && parents.any(plain)
         };
-        self.target >= V16 || !self.all().iter().any(differs)
+        let fits = |column: &ColumnRow| {
+            let known = versions::since_major(column.ty_major);
+            known.is_none_or(|since| self.target >= since)
+                && (self.target >= V16 || !computes(column))
+        };
+        self.all().iter().all(fits)
+    }
+
+    /// A parent's generation expression, where the column has another one. Before 16 a child computes what its parent computes.
+    fn other_generation(&self, column: &ColumnRow) -> Option<&'a ServerSql> {
+        let core = &self.cx.catalog.core;
+        let own = core.default_of(self.relation, column.number)?;
+        let mut links = core.parents.get(&self.relation)?.iter();
+        let other = links.find_map(|link| {
+            let mut columns = core.columns_of(link.parent).iter();
+            let parent = columns.find(|parent| parent.name == column.name)?;
+            let generated = column.generated != '\0' && parent.generated != '\0';
+            let default = core
+                .default_of(link.parent, parent.number)
+                .filter(|_| generated)?;
+            Some(&default.expression)
+        })?;
+        (*other != own.expression).then_some(other)
     }
 
     fn all(&self) -> &'a [ColumnRow] {
@@ -120,14 +139,27 @@ impl<'a> Columns<'a> {
     }
 
     fn not_null(&self, column: &ColumnRow) -> Option<NotNull<'a>> {
-        inline::not_null(&self.cx.catalog.core, self.cx.server, self.relation, column)
+        let core = &self.cx.catalog.core;
+        let cx = NotNullCx {
+            server: self.cx.server,
+            target: self.target,
+        };
+        inline::not_null(core, cx, self.relation, column)
+    }
+
+    /// True if the NOT NULL is for this relation alone: 18 says so, older servers let a child drop it.
+    fn is_not_inherited(&self, column: &ColumnRow, not_null: NotNull<'_>) -> bool {
+        match not_null.constraint {
+            Some(row) => row.no_inherit,
+            None => inline::some_child_drops(self.cx.core(), self.relation, &column.name),
+        }
     }
 
     fn clause(&self, column: &ColumnRow) -> Option<Sql> {
         let value = self.value(column);
         let not_null = self
             .not_null(column)
-            .map(|found| self.not_null_clause(found));
+            .map(|found| self.not_null_clause(column, found));
         let name = Ident::new(&*column.name);
         if self.typed {
             let any = value.is_some() || not_null.is_some();
@@ -142,11 +174,17 @@ impl<'a> Columns<'a> {
         Some(sql![name, " ", &column.ty, collation, value, not_null])
     }
 
-    fn not_null_clause(&self, not_null: NotNull<'_>) -> Sql {
+    fn not_null_clause(&self, column: &ColumnRow, not_null: NotNull<'_>) -> Sql {
         match not_null.constraint {
             Some(row) if self.target >= V18 => {
                 let inherit = no_inherit(row.no_inherit);
                 sql![" CONSTRAINT ", Ident::new(&*row.name), " NOT NULL", inherit]
+            }
+            None if self.target >= V18 => {
+                sql![
+                    " NOT NULL",
+                    no_inherit(self.is_not_inherited(column, not_null))
+                ]
             }
             _ => sql![" NOT NULL"],
         }
@@ -183,15 +221,17 @@ impl<'a> Columns<'a> {
                 generated == column.generated
                     && default.is_some_and(|default| default.expression == own.expression)
             });
-        if inherited && !partition {
+        let other = self.other_generation(column).filter(|_| self.target < V16);
+        if (inherited || other.is_some()) && !partition {
             return None;
         }
+        let expression = other.unwrap_or(&own.expression);
         let kept = if column.generated == 'v' && self.target >= V18 {
             "VIRTUAL"
         } else {
             "STORED"
         };
-        Some(sql![" GENERATED ALWAYS AS (", &own.expression, ") ", kept])
+        Some(sql![" GENERATED ALWAYS AS (", expression, ") ", kept])
     }
 
     /// True if the column has no default though it would inherit one: `DROP DEFAULT` was used on the child.
@@ -205,11 +245,11 @@ impl<'a> Columns<'a> {
                 .any(|parent| plain(parent) && parent.has_default)
     }
 
-    /// True before 18 if a child's column takes NULLs though a parent's does not (`ALTER TABLE ONLY parent … SET NOT NULL`).
+    /// True if a child's column takes NULLs though a parent's does not
+    /// (before 18 `ALTER TABLE ONLY parent … SET NOT NULL`, since then NO INHERIT).
     fn drops_not_null(&self, column: &ColumnRow) -> bool {
         let core = self.cx.core();
-        self.cx.server < V18
-            && !column.not_null
+        !column.not_null
             && !inline::is_partition(core, self.relation)
             && inline::parent_columns(core, self.relation, &column.name)
                 .any(|parent| parent.not_null)

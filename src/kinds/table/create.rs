@@ -5,15 +5,11 @@ use super::column::Columns;
 use super::inline;
 use crate::kinds::DraftForm;
 use crate::kinds::arena::RenderCx;
-use crate::kinds::common;
 use crate::kinds::core::Core;
 use crate::kinds::row::Oid;
-use crate::pg::version::{ServerVersion, V12, V14, V16, V17, V18};
+use crate::kinds::{clauses, common, versions};
+use crate::pg::version::{ServerVersion, V17};
 use crate::sql::{Ident, ServerSql, Sql, sql};
-
-/// The targets from which on tables are written differently: compression 14, generation expressions that differ from the
-/// parent's 16, access methods of partitioned tables 17, named NOT NULLs and virtual columns 18.
-const TARGETS: [ServerVersion; 5] = [V12, V14, V16, V17, V18];
 
 /// Statements for one range of targets, and what is lost there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,26 +22,12 @@ pub(crate) struct Statements {
 pub(crate) fn forms_by_target(
     write: impl Fn(ServerVersion) -> Option<Statements>,
 ) -> Vec<DraftForm> {
-    let mut ranges: Vec<(ServerVersion, Option<Statements>)> = Vec::new();
-    for target in TARGETS {
-        let statements = write(target);
-        if ranges
-            .last()
-            .is_none_or(|(_, before)| *before != statements)
-        {
-            ranges.push((target, statements));
-        }
-    }
-    let starts: Vec<ServerVersion> = ranges.iter().map(|(since, _)| *since).collect();
-    let form = |(i, (since, statements)): (usize, (ServerVersion, Option<Statements>))| {
-        let statements = statements?;
+    clauses::by_target(|target| {
+        let statements = write(target)?;
         let mut draft = DraftForm::plain(statements.sql, Vec::new());
-        draft.form.since = (i > 0).then_some(since);
-        draft.form.until = starts.get(i + 1).copied();
-        draft.form.lost = (!statements.lost.is_empty()).then(|| statements.lost.join("; "));
+        draft.form.lost = clauses::joined(&statements.lost);
         Some(draft)
-    };
-    ranges.into_iter().enumerate().filter_map(form).collect()
+    })
 }
 
 /// The inline CHECKs of a relation: name and text, in name order.
@@ -102,23 +84,30 @@ impl Table {
         if !columns.fit_target() {
             return None;
         }
-        let mut out = vec![self.create_statement(cx, &columns)];
+        let (create, whole) = self.create_statement(cx, &columns);
+        let mut out = vec![create];
         out.extend(columns.alterations());
         out.extend(self.settings(cx, target));
         let mut lost = columns.lost();
+        if !whole {
+            lost.push(versions::LOST_PARAMETERS);
+        }
         if target < V17 && self.partitioned_access_method().is_some() {
             lost.push("the access method of the table's future partitions");
         }
         Some(Statements { sql: out, lost })
     }
 
-    fn create_statement(&self, cx: &RenderCx<'_>, columns: &Columns<'_>) -> Sql {
+    /// The statement, and whether it has all storage parameters.
+    fn create_statement(&self, cx: &RenderCx<'_>, columns: &Columns<'_>) -> (Sql, bool) {
         // A partitioned table holds no rows; 18 refuses the word there.
         let unlogged = self.row.persistence == 'u' && !self.is_partitioned();
-        let none = Vec::new();
-        let options = self.row.options.as_ref().unwrap_or(&none);
-        let toast_options = self.row.toast_options.as_ref().unwrap_or(&none);
-        sql![
+        let known = |options: &Option<Vec<String>>| {
+            versions::parameters(options.as_deref().unwrap_or_default(), columns.target)
+        };
+        let (options, all) = known(&self.row.options);
+        let (toast_options, all_toast) = known(&self.row.toast_options);
+        let create = sql![
             if unlogged {
                 "CREATE UNLOGGED TABLE "
             } else {
@@ -136,8 +125,9 @@ impl Table {
                 .partition_key
                 .as_ref()
                 .map(|key| sql![" PARTITION BY ", key]),
-            common::with_options(options, toast_options),
-        ]
+            common::with_options(&options, &toast_options),
+        ];
+        (create, all && all_toast)
     }
 
     fn settings(&self, cx: &RenderCx<'_>, target: ServerVersion) -> Vec<Sql> {

@@ -140,6 +140,25 @@ fn constrained_column<'a>(core: &'a Core, row: &ConstraintRow) -> Option<&'a str
     column_of(core, row.relation, number).map(|column| column.name.as_str())
 }
 
+/// True if a plain child's column takes NULLs, whatever the parent's says. Servers before 18 allow it.
+pub(crate) fn some_child_drops(core: &Core, relation: Oid, name: &str) -> bool {
+    let children = core.children.get(&relation).into_iter().flatten();
+    let mut plain = children.filter(|child| !is_partition(core, **child));
+    plain.any(|child| {
+        let mut columns = core.columns_of(*child).iter();
+        columns.any(|column| column.name == name && !column.not_null)
+    })
+}
+
+/// Between which versions a NOT NULL goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NotNullCx {
+    /// The source.
+    pub(crate) server: ServerVersion,
+    /// The oldest target.
+    pub(crate) target: ServerVersion,
+}
+
 /// A NOT NULL that the relation states in its CREATE.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NotNull<'a> {
@@ -150,13 +169,18 @@ pub(crate) struct NotNull<'a> {
 /// The NOT NULL that the relation itself must state for a column.
 pub(crate) fn not_null<'a>(
     core: &'a Core,
-    server: ServerVersion,
+    cx: NotNullCx,
     relation: Oid,
     column: &ColumnRow,
 ) -> Option<NotNull<'a>> {
-    if server < V18 {
+    if cx.server < V18 {
+        // For 18 a NOT NULL that a child drops is not inherited at all, so that the other children must state it.
+        let passes_on = |parent: &ColumnRow| {
+            parent.not_null
+                && (cx.target < V18 || !some_child_drops(core, parent.relation, &parent.name))
+        };
         let inherited = !is_partition(core, relation)
-            && parent_columns(core, relation, &column.name).any(|parent| parent.not_null);
+            && parent_columns(core, relation, &column.name).any(passes_on);
         return (column.not_null && !inherited).then_some(NotNull { constraint: None });
     }
     let constraints = core.constraints_of(relation).iter();

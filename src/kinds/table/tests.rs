@@ -27,6 +27,7 @@ fn column(relation: Oid, number: i16, name: &str) -> ColumnRow {
         name: name.into(),
         ty: server_sql("integer"),
         ty_oid: 23,
+        ty_major: 12,
         not_null: false,
         local: true,
         has_default: false,
