@@ -2,7 +2,7 @@
 
 use super::entries::{self, Sections, Toc};
 use super::source::{self, SourceFacts};
-use super::{DumpOptions, open_fresh};
+use super::{DumpOptions, globals, open_fresh};
 use crate::archive::manifest::Skipped;
 use crate::catalog::fresh::Definitions;
 use crate::catalog::loader::load;
@@ -12,7 +12,7 @@ use crate::kinds::arena::{Catalog, CatalogId, RenderCx};
 use crate::kinds::toc_builder::{Aspect, Draft};
 use crate::pg::{ConnSettings, Session, SnapshotOwner};
 use crate::progress::{Event, Progress};
-use crate::toc::Part;
+use crate::toc::{EntryId, Part};
 
 /// What the catalog phase found; the owner holds locks and snapshot.
 #[derive(Debug)]
@@ -100,7 +100,12 @@ async fn read_once(
         }
     };
     let seen = Definitions::read(session).await?;
-    let toc = build(&catalog, session, locked, options);
+    let mut toc = build(&catalog, session, locked, options);
+    if !options.selection.data_only {
+        let first = EntryId(u32::try_from(toc.entries.len()).expect("OIDs have 32 bits"));
+        let database = globals::of_database(session, first, &options.selection).await?;
+        toc.entries.extend(database);
+    }
     let fresh = open_fresh(settings, session.version()).await?;
     let now = Definitions::read(&fresh).await?;
     fresh.close().await;

@@ -269,6 +269,7 @@ impl<'a> Assembly<'a> {
                 .clone()
                 .filter(|_| !self.sections.without_tablespaces),
             access_method: draft.access_method.clone(),
+            directory: None,
             after: Vec::new(),
             grants: Vec::new(),
             needs,

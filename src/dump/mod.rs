@@ -5,6 +5,7 @@
 
 mod catalog_phase;
 mod entries;
+pub mod globals;
 mod large_objects;
 mod links;
 mod plan;
@@ -44,6 +45,7 @@ use crate::kinds::row::{CatalogRow, Oid};
 use crate::pg::pin::{ClientEncoding, DumpPins, pin_dump_session};
 use crate::pg::{ConnSettings, ServerVersion, Session, SnapshotId, SnapshotReader, connect};
 use crate::progress::{Event, Progress};
+use crate::toc::Entry;
 
 /// Plain chunk buffers per worker: one being filled, one in waiting, one being compressed.
 const BUFFERS_PER_JOB: usize = 3;
@@ -65,6 +67,8 @@ pub struct DumpOptions {
     pub level: i32,
     /// The configured job that this dump belongs to.
     pub job: Option<String>,
+    /// The dump of a whole cluster that this dump belongs to.
+    pub set: Option<String>,
     /// Remove older archives of the group after success, keeping so many.
     pub keep_last: Option<usize>,
     /// Wait for a snapshot that no serializable transaction can contradict.
@@ -87,6 +91,7 @@ impl Default for DumpOptions {
             selection: Selection::default(),
             level: 1,
             job: None,
+            set: None,
             keep_last: None,
             serializable_deferrable: false,
             lock_wait: None,
@@ -476,8 +481,17 @@ async fn plan_data(
     Ok((plan::plan(&looked.toc.data, inputs), pages_readable))
 }
 
+/// The entries that a dump would write, without reading rows.
+pub(crate) async fn outline(source: &ConnSettings, options: &DumpOptions) -> Result<Vec<Entry>> {
+    let (session, search_path) = open_coordinator(source, options).await?;
+    let silent = &crate::progress::Silent;
+    let looked = look(source, session, search_path, options, silent).await?;
+    looked.owner.finish().await?.close().await;
+    Ok(looked.toc.entries)
+}
+
 /// Removes the group's older archives, keeping `keep`, this one included. Only after its own success.
-async fn rotate(
+pub(crate) async fn rotate(
     repository: &Repository,
     newest: &crate::archive::manifest::Manifest,
     keep: usize,

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::kinds::core::DatabaseFacts;
 use crate::kinds::row::{CatalogRow, catalog_row};
 use crate::pg::Session;
-use crate::pg::version::{V15, V17};
+use crate::pg::version::{V15, V16, V17};
 
 catalog_row! {
     /// The connected database.
@@ -34,6 +34,7 @@ catalog_row! {
                 "NULL::pg_catalog.text".into()
             }
         }),
+        icu_rules: Option<String> = since(V16, "d.daticurules", "NULL::pg_catalog.text"),
     }
 }
 
@@ -90,6 +91,7 @@ pub(super) async fn read(session: &Session, search_path: Vec<String>) -> Result<
         ("collate", row.collate),
         ("ctype", row.ctype),
         ("locale", row.locale),
+        ("icu_rules", row.icu_rules),
     ];
     for (key, value) in others {
         locale.extend(value.map(|value| (key.to_owned(), value)));

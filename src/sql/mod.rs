@@ -11,7 +11,7 @@ pub use ident::{Ident, QualifiedName};
 pub use literal::{DollarQuoted, Literal};
 pub use pattern::{Pattern, PatternScope};
 pub use printable::printable;
-pub use statement::{Fragment, Grantee, Piece, Role, ServerSql, Sql};
+pub use statement::{DatabaseName, Fragment, Grantee, Piece, Role, ServerSql, Sql};
 
 /// Builds a [`Sql`] from fragments: `sql!["DROP TABLE ", &name]`.
 ///
