@@ -55,9 +55,9 @@ impl Default for GlobalsOptions {
 }
 
 /// The shared objects of a cluster at one moment.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Globals {
-    /// In the order of restoring.
+    /// In the order of restoring, numbered.
     pub(crate) entries: Vec<Entry>,
     pub(crate) source: Source,
     pub(crate) skipped: Vec<Skipped>,
@@ -137,7 +137,9 @@ async fn open(source: &ConnSettings) -> Result<Session> {
 
 async fn read_rows(session: &Session, no_passwords: bool) -> Result<(GlobalRows, Vec<Skipped>)> {
     let rights = rows::<RightsRow>(session, "what may be read").await?;
-    let (may_read, n_slots) = rights.first().map_or((false, 0), |row| (row.passwords, row.n_slots));
+    let (may_read, n_slots) = rights
+        .first()
+        .map_or((false, 0), |row| (row.passwords, row.n_slots));
     let mut skipped = Vec::new();
     let mut skip = |what: &str, reason: &str| {
         skipped.push(Skipped {
@@ -148,10 +150,16 @@ async fn read_rows(session: &Session, no_passwords: bool) -> Result<(GlobalRows,
     if no_passwords {
         skip("passwords of roles", "left out by --no-role-passwords");
     } else if !may_read {
-        skip("passwords of roles", "only a superuser may read their hashes");
+        skip(
+            "passwords of roles",
+            "only a superuser may read their hashes",
+        );
     }
     if n_slots > 0 {
-        skip("replication slots", "they belong to their consumers and to this server's WAL");
+        skip(
+            "replication slots",
+            "they belong to their consumers and to this server's WAL",
+        );
     }
     let mut found = GlobalRows {
         shared: shared(session).await?,
@@ -255,7 +263,12 @@ pub(crate) async fn write(
         Some(keep) => rotate(repository, written.manifest(), keep).await?,
         None => Vec::new(),
     };
-    Ok(writing::report(&written, repository, removed, started.elapsed()))
+    Ok(writing::report(
+        &written,
+        repository,
+        removed,
+        started.elapsed(),
+    ))
 }
 
 async fn put(

@@ -12,6 +12,7 @@ mod copy_in;
 mod create;
 mod definitions;
 mod executor;
+mod globals;
 mod leftover;
 mod load;
 mod options;
@@ -29,17 +30,21 @@ mod worker;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub(crate) use globals::{findings, findings_of_globals, restore_globals};
 pub use options::{Check, RestoreOptions};
 pub use report::{Checked, Difference, Failure, Loss, Phase, RestoreReport, Skip};
 
 use self::plan::PlanCx;
 use self::prove::Indexes;
 use self::report::Ledger;
+pub(crate) use self::report::chain;
 use self::select::Selection;
 use self::target::TargetFacts;
+pub(crate) use self::wanted::Promised;
 use self::wanted::Wanted;
 use self::worker::{CancelOnDrop, Shared, Worker};
 use crate::archive::Archive;
+use crate::archive::manifest::Scope;
 use crate::error::{Error, Result};
 use crate::pg::pooler::require_own_backend;
 use crate::pg::{ConnSettings, Session, connect};
@@ -53,7 +58,7 @@ use crate::toc::{DataOf, EntryId};
 /// the server; committed work stays.
 ///
 /// # Errors
-/// Before the first change: [`Error::Usage`] for options and patterns, [`Error::Refused`] with all findings,
+/// Before the first change: [`Error::Usage`] for options, patterns and an archive of globals, [`Error::Refused`] with all findings,
 /// [`Error::Corrupt`] if the archive's damage is the only one, [`Error::Connect`]. After it: only if the connections are
 /// lost for good, or a table cannot be read back.
 pub async fn restore(
@@ -62,21 +67,27 @@ pub async fn restore(
     options: &RestoreOptions,
     progress: Arc<dyn Progress>,
 ) -> Result<RestoreReport> {
+    let selection = globals::of_database(archive, target, options).await?;
+    restore_selected(archive, target, options, selection, progress).await
+}
+
+async fn restore_selected(
+    archive: &Archive,
+    target: &ConnSettings,
+    options: &RestoreOptions,
+    selection: Selection,
+    progress: Arc<dyn Progress>,
+) -> Result<RestoreReport> {
     let mut clock = Clock::new();
-    let name = archive.name().as_str();
-    let selection = Selection::new(name, archive.entries().await?, options)?;
-    let (indexes, mut damages) = prove::read_indexes(archive, &selection).await?;
-    if damages.is_empty() {
-        let hash = options.verify_chunks;
-        damages = prove::prove_chunks(archive, &selection, &indexes, hash, &progress).await?;
-    }
+    let (indexes, damages) = prove(archive, options, &selection, &progress).await?;
     clock.lap("verify");
 
     let examined = examine(archive, target, options, &selection, &indexes).await?;
     let warnings = refuse(archive, target, damages, &examined)?;
     if options.create {
         let source = &archive.manifest().source;
-        create::create(&examined.session, target.dbname(), source).await?;
+        let tablespace = selection.database_tablespace(options);
+        create::create(&examined.session, target.dbname(), source, tablespace).await?;
     }
     let Examined { facts, session, .. } = examined;
     session.close().await;
@@ -102,6 +113,21 @@ pub async fn restore(
     target.dbname().clone_into(&mut report.database);
     report.phases = clock.phases;
     Ok(report)
+}
+
+/// Reads and proves what is to be restored; gives the damages.
+async fn prove(
+    archive: &Archive,
+    options: &RestoreOptions,
+    selection: &Selection,
+    progress: &Arc<dyn Progress>,
+) -> Result<(Indexes, Vec<String>)> {
+    let (indexes, mut damages) = prove::read_indexes(archive, selection).await?;
+    if damages.is_empty() {
+        let hash = options.verify_chunks;
+        damages = prove::prove_chunks(archive, selection, &indexes, hash, progress).await?;
+    }
+    Ok((indexes, damages))
 }
 
 /// Measures the parts of a restore.
@@ -168,7 +194,8 @@ async fn examine(
     let wanted = Wanted::new(selection, options, session.version());
     let mut facts = target::read(&session, &wanted, options.create).await?;
     let encoding = &archive.manifest().source.encoding;
-    if options.create {
+    // A new database has the archive's, and globals go into catalogs of any.
+    if options.create || archive.manifest().group.scope == Scope::Globals {
         facts.encoding.clone_from(encoding);
     }
     let verdict = preflight::judge(&wanted, &facts, encoding, options);
@@ -291,6 +318,9 @@ impl Run<'_> {
             );
             checked = Some(found.await?);
             clock.lap("check");
+        }
+        if globals::properties(shared, &cx, &mut ledger).await? {
+            clock.lap("database");
         }
         Ok(self.report(ledger, &cx, checked))
     }

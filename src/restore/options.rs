@@ -43,6 +43,8 @@ pub struct RestoreOptions {
     pub exclude_table_data: Vec<String>,
     /// Make the database first; refused if it exists (`-C`).
     pub create: bool,
+    /// Give the database the archived one's owner, settings, limits, comment and privileges; always so with `create`.
+    pub database_properties: bool,
     /// The role to become after connecting.
     pub role: Option<String>,
     /// Collect planner statistics.
@@ -73,6 +75,7 @@ impl Default for RestoreOptions {
             exclude_tables: Vec::new(),
             exclude_table_data: Vec::new(),
             create: false,
+            database_properties: false,
             role: None,
             analyze: true,
             check: Check::Counts,
@@ -84,6 +87,15 @@ impl Default for RestoreOptions {
 }
 
 impl RestoreOptions {
+    /// For what all databases of a cluster share: no rows, so nothing to do side by side.
+    pub(super) fn of_globals() -> RestoreOptions {
+        RestoreOptions {
+            jobs: 1,
+            analyze: false,
+            ..RestoreOptions::default()
+        }
+    }
+
     /// Connections that work at once.
     pub(super) fn n_workers(&self) -> usize {
         self.jobs.max(1)

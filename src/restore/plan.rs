@@ -184,6 +184,29 @@ pub(super) fn definitions(cx: &PlanCx<'_>) -> Vec<Definition> {
         .collect()
 }
 
+/// What the database itself is given when all is in it: its settings and limits must not meet the restore's own connections.
+pub(super) fn properties(cx: &PlanCx<'_>) -> Vec<Definition> {
+    let entries = cx
+        .selection
+        .iter()
+        .filter(|entry| entry.stage == Stage::Database);
+    let definition = |entry: &Entry| Definition {
+        entry: entry.id,
+        needs: cx.selection.needs(entry.id),
+        units: cx
+            .units(entry)
+            .into_iter()
+            .chain(cx.grants(entry))
+            .map(|unit| Unit {
+                // It is where the database was made, and nothing more is put there.
+                tablespace: None,
+                ..unit
+            })
+            .collect(),
+    };
+    entries.map(definition).collect()
+}
+
 /// What the target's version cannot have of the chosen entries.
 pub(super) fn losses(cx: &PlanCx<'_>) -> Vec<Loss> {
     let lost = |entry: &Entry| {
@@ -201,7 +224,8 @@ pub(super) fn tasks(cx: &PlanCx<'_>, indexes: &Indexes, ledger: &mut Ledger) -> 
     let mut builder = Builder::new(cx, indexes);
     let mut entries = Vec::new();
     for entry in cx.selection.iter() {
-        if entry.stage == Stage::PreData || is_skipped(cx, entry, ledger) {
+        let is_elsewhere = matches!(entry.stage, Stage::PreData | Stage::Database);
+        if is_elsewhere || is_skipped(cx, entry, ledger) {
             continue;
         }
         entries.push(entry);
@@ -401,7 +425,7 @@ impl<'a> Builder<'a> {
             .cx
             .selection
             .iter()
-            .filter(|entry| !ledger.is_bad(entry.id))
+            .filter(|entry| entry.stage != Stage::Database && !ledger.is_bad(entry.id))
         {
             let Some(unit) = self.cx.grants(entry) else {
                 continue;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::sql::hide_passwords;
 use crate::toc::{Entry, EntryId};
 
 /// An object that could not be restored.
@@ -29,7 +30,7 @@ pub struct Failure {
     /// Where the server was: a function, a line of COPY.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
-    /// The beginning of the statement.
+    /// The beginning of the statement, without passwords.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statement: Option<String>,
 }
@@ -172,6 +173,7 @@ impl Failure {
 }
 
 fn beginning(statement: &str) -> String {
+    let statement = hide_passwords(statement);
     let mut text: String = statement.chars().take(STATEMENT_CHARS).collect();
     if text.len() < statement.len() {
         text.push('…');
@@ -180,7 +182,7 @@ fn beginning(statement: &str) -> String {
 }
 
 /// An error with its causes.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -251,6 +253,8 @@ mod tests {
         assert_eq!(cut.chars().count(), STATEMENT_CHARS + 1);
         assert!(cut.ends_with('…'));
         assert_eq!(beginning("SELECT 1"), "SELECT 1");
+        let secret = format!("ALTER ROLE r PASSWORD '{}'", "x".repeat(STATEMENT_CHARS));
+        assert_eq!(beginning(&secret), "ALTER ROLE r PASSWORD ***");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::options::RestoreOptions;
+use super::wanted::Promised;
 use crate::error::{Error, Result};
 use crate::sql::{Pattern, PatternScope};
 use crate::toc::{DataOf, Entry, EntryId, Stage};
@@ -31,6 +32,8 @@ pub(super) struct Selection {
     chosen: Vec<bool>,
     /// True if nothing was left out by name or section, so that the target must be empty.
     pub(super) is_whole: bool,
+    /// What will be there although the target does not have it yet.
+    pub(super) promised: Promised,
 }
 
 impl Selection {
@@ -52,17 +55,45 @@ impl Selection {
         let filters = Filters::new(options)?;
         let by_name = filters.choose(&entries);
         filters.check_all_matched()?;
+        // The database itself goes with its making, whatever is chosen of its contents.
+        let is_made = (options.create || options.database_properties) && !options.data_only;
         let chosen: Vec<bool> = entries
             .iter()
             .zip(by_name)
-            .map(|(entry, named)| named && in_sections(entry, options))
+            .map(|(entry, named)| match entry.stage {
+                Stage::Database => is_made,
+                _ => named && in_sections(entry, options),
+            })
             .collect();
         let is_whole = filters.are_empty() && !options.data_only;
         Ok(Selection {
             entries,
             chosen,
             is_whole,
+            promised: Promised::default(),
         })
+    }
+
+    /// Everything of an archive of globals but the entries that have nothing to do.
+    ///
+    /// Errors: [`Error::Corrupt`] if the entries refer to others that are not there.
+    pub(super) fn of_globals(archive: &str, entries: Vec<Entry>) -> Result<Selection> {
+        check_toc(archive, &entries)?;
+        Ok(Selection {
+            chosen: entries.iter().map(|entry| !entry.is_idle()).collect(),
+            promised: Promised::of(&entries),
+            entries,
+            is_whole: false,
+        })
+    }
+
+    /// The tablespace that the database was in, if it was not the default one and is wanted.
+    pub(super) fn database_tablespace(&self, options: &RestoreOptions) -> Option<&str> {
+        if options.no_tablespaces {
+            return None;
+        }
+        let mut databases = self.iter().filter(|entry| entry.stage == Stage::Database);
+        databases.find_map(|entry| entry.tablespace.as_deref())
     }
 
     /// The wanted entries, in TOC order.

@@ -36,6 +36,27 @@ impl Uses {
     }
 }
 
+/// Roles and tablespaces that will be there by the time they are needed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Promised {
+    roles: BTreeSet<String>,
+    tablespaces: BTreeSet<String>,
+}
+
+impl Promised {
+    /// What restoring the entries of an archive of globals gives.
+    pub(crate) fn of(globals: &[Entry]) -> Promised {
+        let labelled = |label: &'static str| {
+            let chosen = globals.iter().filter(move |entry| entry.label == label);
+            chosen.map(|entry| entry.name.name.clone()).collect()
+        };
+        Promised {
+            roles: labelled("role"),
+            tablespaces: labelled("tablespace"),
+        }
+    }
+}
+
 /// A name in a schema.
 pub(super) type Name = (String, String);
 
@@ -46,6 +67,8 @@ pub(super) struct Wanted {
     pub(super) is_whole: bool,
     pub(super) roles: BTreeMap<String, RoleUse>,
     pub(super) tablespaces: BTreeMap<String, Uses>,
+    /// Directories that must be on the server, and for what.
+    pub(super) directories: BTreeMap<String, String>,
     pub(super) access_methods: BTreeMap<String, Uses>,
     pub(super) extensions: BTreeSet<String>,
     /// Schemas that chosen objects are in and that are not among them.
@@ -81,6 +104,13 @@ impl Wanted {
             wanted.place(entry, options);
             wanted.names(entry, selection, options);
         }
+        let promised = &selection.promised;
+        wanted
+            .roles
+            .retain(|role, _| !promised.roles.contains(role));
+        wanted
+            .tablespaces
+            .retain(|name, _| !promised.tablespaces.contains(name));
         wanted
     }
 
@@ -134,6 +164,9 @@ impl Wanted {
         let tablespace = entry.tablespace.as_ref();
         if let Some(name) = tablespace.filter(|name| !name.is_empty() && !options.no_tablespaces) {
             self.tablespaces.entry(name.clone()).or_default().add(entry);
+        }
+        if let Some(directory) = entry.directory.as_ref().filter(|_| !entry.forms.is_empty()) {
+            self.directories.insert(directory.clone(), object_of(entry));
         }
         if let Some(name) = &entry.access_method {
             self.access_methods

@@ -5,12 +5,14 @@ mod literal;
 mod pattern;
 mod printable;
 pub mod script;
+mod secrets;
 mod statement;
 
 pub use ident::{Ident, QualifiedName};
 pub use literal::{DollarQuoted, Literal};
 pub use pattern::{Pattern, PatternScope};
 pub use printable::printable;
+pub use secrets::hide_passwords;
 pub use statement::{DatabaseName, Fragment, Grantee, Piece, Role, ServerSql, Sql};
 
 /// Builds a [`Sql`] from fragments: `sql!["DROP TABLE ", &name]`.

@@ -144,7 +144,10 @@ pub(super) fn entries(
         entry.forms = forms(one);
         let named = [one.row.role, one.row.member, one.row.grantor];
         let named = &named[..if one.by.is_some() { 3 } else { 2 }];
-        entry.needs = named.iter().filter_map(|oid| roles.get(oid).copied()).collect();
+        entry.needs = named
+            .iter()
+            .filter_map(|oid| roles.get(oid).copied())
+            .collect();
         entry.needs.extend(one.after.map(id_at));
         out.push(entry);
     }
@@ -156,7 +159,12 @@ fn forms(placed: &Placed<'_>) -> Vec<Form> {
     let row = placed.row;
     let known = row.role_name.as_deref().map_or(V12, predefined_since);
     let known = known.max(row.member_name.as_deref().map_or(V12, predefined_since));
-    let begin = sql!["GRANT ", role(&row.role_name), " TO ", role(&row.member_name)];
+    let begin = sql![
+        "GRANT ",
+        role(&row.role_name),
+        " TO ",
+        role(&row.member_name)
+    ];
     let admin = row.admin.then_some(" WITH ADMIN OPTION");
     let plain = step(vec![sql![&begin, admin]]);
     let since = (known > V12).then_some(known);
@@ -167,7 +175,9 @@ fn forms(placed: &Placed<'_>) -> Vec<Form> {
             ..form(vec![plain])
         }),
         Some(inherit) => {
-            let by = placed.by.map(|by| sql![" GRANTED BY ", Role(by.to_owned())]);
+            let by = placed
+                .by
+                .map(|by| sql![" GRANTED BY ", Role(by.to_owned())]);
             let options = sql![
                 " WITH ADMIN ",
                 word(row.admin),
@@ -193,7 +203,9 @@ fn forms(placed: &Placed<'_>) -> Vec<Form> {
     if known > V12 {
         out.push(Form {
             until: Some(known),
-            lost: Some("the membership, because a predefined role of newer servers is in it".to_owned()),
+            lost: Some(
+                "the membership, because a predefined role of newer servers is in it".to_owned(),
+            ),
             ..Form::default()
         });
     }
@@ -260,8 +272,16 @@ mod tests {
         let (entries, _) = entries(rows, &HashMap::new(), EntryId(0));
         let form = |entry: &Entry| {
             let form = entry.forms.iter().find(|form| form.serves(target)).unwrap();
-            let text = form.steps.first().map_or(String::new(), |step| step.sql[0].text());
-            format!("{text}{}", form.lost.as_ref().map_or(String::new(), |lost| format!(" [{lost}]")))
+            let text = form
+                .steps
+                .first()
+                .map_or(String::new(), |step| step.sql[0].text());
+            format!(
+                "{text}{}",
+                form.lost
+                    .as_ref()
+                    .map_or(String::new(), |lost| format!(" [{lost}]"))
+            )
         };
         entries.iter().map(form).collect()
     }
@@ -269,7 +289,11 @@ mod tests {
     #[test]
     fn a_grantor_has_his_right_before_he_uses_it() {
         // c's and d's rights come from b's, which comes last in the catalog's order.
-        let rows = [row('a', 'd', 'c', false), row('a', 'c', 'b', true), row('a', 'b', '^', true)];
+        let rows = [
+            row('a', 'd', 'c', false),
+            row('a', 'c', 'b', true),
+            row('a', 'b', '^', true),
+        ];
         assert_eq!(
             texts(&rows, V16),
             [

@@ -93,7 +93,10 @@ impl SharedFacts {
     /// `COMMENT ON` and `SECURITY LABEL` of the object that `target` names with its keyword.
     fn after(&self, facts: &KindFacts, oid: Oid, target: &Sql) -> Vec<(Part, Sql)> {
         let is_its = |class: Oid, object: Oid| (class, object) == (facts.class, oid);
-        let comments = self.comments.iter().filter(|row| is_its(row.class, row.oid));
+        let comments = self
+            .comments
+            .iter()
+            .filter(|row| is_its(row.class, row.oid));
         let labels = self.labels.iter().filter(|row| is_its(row.class, row.oid));
         let comments = comments.map(|row| {
             let text = sql!["COMMENT ON ", target, " IS ", Literal(&row.text)];
@@ -102,14 +105,26 @@ impl SharedFacts {
         let labels = labels.map(|row| {
             let provider = Ident::new(&*row.provider);
             let text = Literal(&row.text);
-            let label = sql!["SECURITY LABEL FOR ", provider, " ON ", target, " IS ", text];
+            let label = sql![
+                "SECURITY LABEL FOR ",
+                provider,
+                " ON ",
+                target,
+                " IS ",
+                text
+            ];
             (Part::Label, label)
         });
         comments.chain(labels).collect()
     }
 
     /// The grants that lead from an object's default privileges to those it has.
-    fn grants(&self, acl: SharedAcl<'_>, keyword: &'static str, address: &Sql) -> Result<Vec<Grant>> {
+    fn grants(
+        &self,
+        acl: SharedAcl<'_>,
+        keyword: &'static str,
+        address: &Sql,
+    ) -> Result<Vec<Grant>> {
         let acl = acl.parse()?;
         let prefix = Sql::default();
         let target = GrantTarget {
@@ -118,7 +133,12 @@ impl SharedFacts {
             column: None,
             prefix: &prefix,
         };
-        Ok(acl::grants(&acl, &target, |oid| self.role(oid), self.server))
+        Ok(acl::grants(
+            &acl,
+            &target,
+            |oid| self.role(oid),
+            self.server,
+        ))
     }
 }
 
@@ -154,7 +174,11 @@ fn exploded(json: Option<&str>) -> Result<Vec<ExplodedRow>> {
         return Ok(Vec::new());
     };
     let items: Vec<(Oid, Oid, String, bool)> = serde_json::from_str(json).map_err(|problem| {
-        Error::failed("privileges of shared objects", problem, "tell us the server's version")
+        Error::failed(
+            "privileges of shared objects",
+            problem,
+            "tell us the server's version",
+        )
     })?;
     let row = |(grantor, grantee, privilege, grantable)| ExplodedRow {
         grantor,
@@ -220,7 +244,11 @@ impl GlobalRows {
             .collect();
         let mut ids = HashMap::new();
         for row in &self.roles {
-            let id = out.push(role::entry(row, passwords.get(&row.oid).copied(), &self.shared));
+            let id = out.push(role::entry(
+                row,
+                passwords.get(&row.oid).copied(),
+                &self.shared,
+            ));
             ids.insert(row.oid, id);
         }
         for row in &self.settings {
@@ -260,7 +288,9 @@ mod tests {
 
     #[test]
     fn privileges_are_read_from_their_json() {
-        let rows = exploded(Some(r#"[[10, 0, "CREATE", true], [10, 4294967295, "SET", false]]"#));
+        let rows = exploded(Some(
+            r#"[[10, 0, "CREATE", true], [10, 4294967295, "SET", false]]"#,
+        ));
         let rows = rows.unwrap();
         assert_eq!((rows[0].grantee, rows[0].grantable), (0, true));
         assert_eq!((rows[1].grantee, &*rows[1].privilege), (u32::MAX, "SET"));

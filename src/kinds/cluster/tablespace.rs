@@ -82,7 +82,12 @@ fn forms(row: &TablespaceRow, target: &Sql) -> Vec<Form> {
         outside_transaction: true,
         ..step(create)
     };
-    let options: Vec<Clause> = row.options.iter().flatten().map(|one| option(one)).collect();
+    let options: Vec<Clause> = row
+        .options
+        .iter()
+        .flatten()
+        .map(|one| option(one))
+        .collect();
     let drafts = clauses::forms(&options, |understood| {
         let mut draft = DraftForm::plain(Vec::new(), Vec::new());
         draft.form.steps = vec![create.clone()];
@@ -114,7 +119,10 @@ mod tests {
             name: "fa st".into(),
             owner: 10,
             location: location.into(),
-            options: Some(vec!["seq_page_cost=1.5".into(), "maintenance_io_concurrency=7".into()]),
+            options: Some(vec![
+                "seq_page_cost=1.5".into(),
+                "maintenance_io_concurrency=7".into(),
+            ]),
             acl: None,
             base: None,
         };

@@ -1,0 +1,111 @@
+//! Restores what all databases of a cluster share, and what a database is to its cluster; and tells what stands against a restore
+//! without beginning it. Several restores in a row are the caller's.
+
+use std::sync::Arc;
+
+use super::options::RestoreOptions;
+use super::plan::{self, PlanCx};
+use super::report::{Ledger, RestoreReport};
+use super::select::Selection;
+use super::wanted::Promised;
+use super::worker::{Shared, Worker};
+use super::{definitions, examine, prove, restore_selected};
+use crate::archive::Archive;
+use crate::archive::manifest::Scope;
+use crate::error::{Error, Result};
+use crate::pg::ConnSettings;
+use crate::progress::Progress;
+use crate::toc::{Entry, Stage};
+
+/// Restores entries of an archive of globals, over a connection to any database of the cluster.
+///
+/// What is there already is the caller's business: he has made such entries idle.
+pub(crate) async fn restore_globals(
+    archive: &Archive,
+    entries: Vec<Entry>,
+    target: &ConnSettings,
+    progress: Arc<dyn Progress>,
+) -> Result<RestoreReport> {
+    let options = RestoreOptions::of_globals();
+    let selection = Selection::of_globals(archive.name().as_str(), entries)?;
+    restore_selected(archive, target, &options, selection, progress).await
+}
+
+/// What stands against restoring entries of an archive of globals. Changes nothing.
+pub(crate) async fn findings_of_globals(
+    archive: &Archive,
+    entries: Vec<Entry>,
+    target: &ConnSettings,
+    progress: &Arc<dyn Progress>,
+) -> Result<Vec<String>> {
+    let options = RestoreOptions::of_globals();
+    let selection = Selection::of_globals(archive.name().as_str(), entries)?;
+    findings_of(archive, target, &options, &selection, progress).await
+}
+
+/// What stands against a restore of a database once the promised roles and tablespaces are there. Changes nothing.
+pub(crate) async fn findings(
+    archive: &Archive,
+    target: &ConnSettings,
+    options: &RestoreOptions,
+    promised: &Promised,
+    progress: &Arc<dyn Progress>,
+) -> Result<Vec<String>> {
+    let mut selection = of_database(archive, target, options).await?;
+    selection.promised = promised.clone();
+    findings_of(archive, target, options, &selection, progress).await
+}
+
+async fn findings_of(
+    archive: &Archive,
+    target: &ConnSettings,
+    options: &RestoreOptions,
+    selection: &Selection,
+    progress: &Arc<dyn Progress>,
+) -> Result<Vec<String>> {
+    let (indexes, damages) = prove(archive, options, selection, progress).await?;
+    let examined = examine(archive, target, options, selection, &indexes).await?;
+    examined.session.close().await;
+    let damages = super::prove::listed(damages).into_iter();
+    let damages = damages.map(|damage| format!("the archive is damaged: {damage}"));
+    Ok(damages.chain(examined.findings).collect())
+}
+
+/// The chosen entries of a database's archive, made those of the database that `target` names.
+pub(super) async fn of_database(
+    archive: &Archive,
+    target: &ConnSettings,
+    options: &RestoreOptions,
+) -> Result<Selection> {
+    if archive.manifest().group.scope == Scope::Globals {
+        return Err(Error::Usage(format!(
+            "archive {} holds roles and tablespaces and no database: say --globals-only, or --all for its whole set",
+            archive.name()
+        )));
+    }
+    let mut entries = archive.entries().await?;
+    for entry in &mut entries {
+        if entry.stage == Stage::Database {
+            entry.set_database(target.dbname());
+        }
+    }
+    Selection::new(archive.name().as_str(), entries, options)
+}
+
+/// Gives the database what it is to its cluster, when all is in it; false if there is nothing to give.
+///
+/// Errors: only if the connection is lost for good.
+pub(super) async fn properties(
+    shared: &Shared,
+    cx: &PlanCx<'_>,
+    ledger: &mut Ledger,
+) -> Result<bool> {
+    let properties = plan::properties(cx);
+    if properties.is_empty() {
+        return Ok(false);
+    }
+    let mut worker = Worker::open(shared).await?;
+    let done = definitions::run(&mut worker, shared, cx.selection, &properties, ledger).await;
+    worker.close().await;
+    done.map(|()| true)
+}
