@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::cluster::ClusterDump;
 use super::connection::Connection;
 use super::output::{columns, diagnostic};
 use super::selection::Choice;
@@ -18,6 +19,8 @@ Examples:
   pgark dump -d shop -j 8 -r /mnt/backups     with eight connections that read rows
   pgark dump -d shop --plan                   what would be read, and in how many pieces
   pgark dump -d shop -n sales -T 'sales.log_*' --keep-last 10
+  pgark dump --all                            every database, then roles and tablespaces, as one set
+  pgark dump --globals-only                   only roles and tablespaces
   pgark dump -d 'postgres://backup@db.example.com/shop?sslmode=verify-full'
 
 Rows that did not change since the last dump cost no new space. Nothing is reported as done before all of it is on disk.")]
@@ -26,6 +29,8 @@ pub(crate) struct Dump {
     connection: Connection,
     #[command(flatten)]
     choice: Choice,
+    #[command(flatten)]
+    cluster: ClusterDump,
     #[command(flatten)]
     how: How,
 }
@@ -78,6 +83,9 @@ impl Dump {
     pub(crate) async fn run(&self, cx: &Context) -> Result<Outcome> {
         // The place first: a wrong one should not be noticed after a password was typed.
         let options = self.options();
+        if self.cluster.is_asked() {
+            return self.cluster.run(options, &self.connection, cx).await;
+        }
         if self.how.plan {
             let settings = self.connection.settings(cx).await?;
             let tables = plan(&settings, &options).await?;
@@ -92,7 +100,7 @@ impl Dump {
     }
 }
 
-fn print_report(report: &DumpReport, cx: &Context) -> Result<()> {
+pub(crate) fn print_report(report: &DumpReport, cx: &Context) -> Result<()> {
     for warning in &report.warnings {
         cx.shown.warn_once(warning);
     }

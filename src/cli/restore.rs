@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
+use super::cluster::ClusterRestore;
 use super::connection::Connection;
 use super::dump::cores;
 use super::output::diagnostic;
@@ -21,6 +22,9 @@ Examples:
                                                the same into a database that is made first
   pgark restore shop-20261122T020000Z -d shop_new -j 8 --check content
   pgark restore -d shop -t sales.orders        one table, with its indexes and rows
+  pgark restore --all -h new.example.com       the newest set of `pgark dump --all` into a new cluster
+  pgark restore --globals-only -h new.example.com
+                                               only roles and tablespaces
 
 Everything that can be known is checked before the first change: the archive's bytes, roles, extensions, names in the way. \
 Objects that fail do not stop the others; they are named at the end, with exit code 3.")]
@@ -36,6 +40,8 @@ pub(crate) struct Restore {
     #[command(flatten)]
     choice: Choice,
     #[command(flatten)]
+    cluster: ClusterRestore,
+    #[command(flatten)]
     how: How,
 }
 
@@ -45,7 +51,7 @@ struct How {
     /// Connections that work at once [default: the number of cores]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
-    /// Make the database first
+    /// Make the database first, and give it its owner, settings, limits and privileges at the end
     #[arg(short = 'C', long)]
     create: bool,
     /// Become this role after connecting
@@ -93,6 +99,13 @@ impl Restore {
     }
 
     pub(crate) async fn run(&self, cx: &Context) -> Result<Outcome> {
+        if self.cluster.is_asked() {
+            let archive = self.archive.as_deref();
+            let cluster = self
+                .cluster
+                .run(archive, self.options(), &self.connection, cx);
+            return cluster.await;
+        }
         if self.connection.dbname.is_none() {
             return Err(Error::Usage(
                 "say with -d into which database to restore".to_owned(),
@@ -129,7 +142,13 @@ impl Restore {
     }
 }
 
-fn print_report(report: &RestoreReport, time: Duration, cx: &Context) -> Result<()> {
+pub(crate) fn print_report(report: &RestoreReport, time: Duration, cx: &Context) -> Result<()> {
+    print_problems(report, cx);
+    cx.output.line(summary(report, time))
+}
+
+/// What failed, was skipped, is lost or differs.
+pub(crate) fn print_problems(report: &RestoreReport, cx: &Context) {
     for failure in &report.failed {
         let parts = [
             ("SQLSTATE", &failure.sqlstate),
@@ -167,7 +186,6 @@ fn print_report(report: &RestoreReport, time: Duration, cx: &Context) -> Result<
             diagnostic(format!("{}: {:.1} s", phase.name, phase.seconds));
         }
     }
-    cx.output.line(summary(report, time))
 }
 
 fn summary(report: &RestoreReport, time: Duration) -> String {

@@ -84,6 +84,14 @@ fn keep_alterations(entry: &mut Entry) {
     }
 }
 
+/// The entries with everything idle but what is chosen.
+pub(super) fn only(mut entries: Vec<Entry>, chosen: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+    for entry in entries.iter_mut().filter(|entry| !chosen(entry)) {
+        make_idle(entry);
+    }
+    entries
+}
+
 fn make_idle(entry: &mut Entry) {
     entry.forms.clear();
     entry.owner = None;

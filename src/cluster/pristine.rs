@@ -7,7 +7,7 @@ use crate::toc::{Entry, Stage};
 const OF_INITDB: [&str; 4] = [
     "ALTER DATABASE \"template1\" IS_TEMPLATE = true",
     "COMMENT ON DATABASE \"template1\" IS 'default template for new databases'",
-    "REVOKE ALL ON DATABASE \"template1\" FROM PUBLIC",
+    "REVOKE CONNECT, TEMPORARY ON DATABASE \"template1\" FROM PUBLIC",
     "GRANT CONNECT ON DATABASE \"template1\" TO PUBLIC",
 ];
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::Excluded;
-use super::existing::{Adapted, adapt};
+use super::existing::{Adapted, adapt, only};
 use crate::archive::manifest::{ClusterSet, Scope};
 use crate::archive::{Archive, GroupFilter, Repository};
 use crate::dump::globals;
@@ -63,8 +63,10 @@ pub struct ClusterRestoreOptions {
 pub struct ClusterRestoreReport {
     /// The archive of the set's globals.
     pub archive: String,
-    /// What became of the globals.
+    /// What became of the globals but the settings of roles.
     pub globals: RestoreReport,
+    /// What became of those settings, which come after the databases.
+    pub settings: RestoreReport,
     /// What exists and was left although the archive has it otherwise, with the statements that would change it.
     pub left: Vec<String>,
     /// What became of each database.
@@ -89,7 +91,8 @@ impl ClusterRestoreReport {
             let report = one.report.as_ref();
             report.is_some_and(RestoreReport::is_complete)
         };
-        self.globals.is_complete() && self.databases.iter().all(whole)
+        let shared = [&self.globals, &self.settings];
+        shared.into_iter().all(RestoreReport::is_complete) && self.databases.iter().all(whole)
     }
 }
 
@@ -316,15 +319,22 @@ impl Run<'_> {
     async fn restore(self, globals: Adapted, members: &[Archive]) -> Result<ClusterRestoreReport> {
         let (target, progress) = (self.target, Arc::clone(self.progress));
         let Adapted { entries, left } = globals;
-        let globals = restore::restore_globals(self.archive, entries, target, progress).await?;
+        let is_setting = |entry: &Entry| entry.label == "role setting";
+        let objects = only(entries.clone(), |entry| !is_setting(entry));
+        let globals =
+            restore::restore_globals(self.archive, objects, target, Arc::clone(&progress)).await?;
         let mut databases = Vec::new();
         for member in members {
             let database = member.manifest().group.database.as_str();
             databases.push(self.database(database, member).await);
         }
+        // They would meet the restore's own connections: a library to load that the server lacks lets nobody in.
+        let settings = only(entries, is_setting);
+        let settings = restore::restore_globals(self.archive, settings, target, progress).await?;
         Ok(ClusterRestoreReport {
             archive: self.archive.name().to_string(),
             globals,
+            settings,
             left,
             databases,
         })

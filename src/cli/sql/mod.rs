@@ -11,6 +11,7 @@ use self::target::Target;
 use super::output::diagnostic;
 use super::{Context, choose, exit::Outcome, human, place};
 use crate::archive::index::{CopyFormat, TableIndex};
+use crate::archive::manifest::Scope;
 use crate::archive::{Archive, Manifest};
 use crate::error::Result;
 use crate::pg::pin::{RestorePins, pin_restore_session};
@@ -26,6 +27,8 @@ Examples:
   pgark sql shop-2026 --data -f shop.sql          with all rows, as COPY blocks for psql or pgark exec
   pgark sql --data --inserts | other-client       with all rows, as INSERTs for any client
   pgark sql --data | pgark exec -d shop_new -1 -f -
+
+The script of an archive of globals holds the password hashes of the roles.
 
 Owners and grants are in the script: the roles must exist where it runs, or leave them out with -O -x. Rows that only the \
 binary format could carry cannot be written; they are named, with exit code 3.")]
@@ -149,15 +152,22 @@ impl Script<'_> {
         let is_content = entry.stage == Stage::Data
             || entry.label.starts_with("large object")
             || entry.label == "materialized view data";
+        // The script runs in a database that somebody made.
+        if entry.stage == Stage::Database {
+            return false;
+        }
         self.options.data || !is_content || is_configuration(entry)
     }
 
     fn head(&mut self, manifest: &Manifest) -> Result<()> {
         let source = &manifest.source;
+        let what = match manifest.group.scope {
+            Scope::Globals => "what all databases share".to_owned(),
+            Scope::Full | Scope::Partial => format!("database {}", source.database),
+        };
         self.comment(&format!(
-            "Archive {} of database {}, {}, PostgreSQL {}",
+            "Archive {} of {what}, {}, PostgreSQL {}",
             manifest.name,
-            source.database,
             human::time(manifest.created),
             source.server_version_text,
         ))?;
