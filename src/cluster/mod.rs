@@ -199,7 +199,7 @@ impl Run<'_> {
     async fn is_pristine(&self, database: &str) -> bool {
         let source = self.source.with_dbname(database);
         let outline = dump::outline(&source, &self.dump_options()).await;
-        outline.is_ok_and(|entries| pristine::is_template1(&entries))
+        outline.is_ok_and(|(entries, version)| pristine::is_template1(&entries, version))
     }
 
     async fn database(&mut self, database: &str) -> Result<()> {

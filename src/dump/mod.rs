@@ -481,13 +481,16 @@ async fn plan_data(
     Ok((plan::plan(&looked.toc.data, inputs), pages_readable))
 }
 
-/// The entries that a dump would write, without reading rows.
-pub(crate) async fn outline(source: &ConnSettings, options: &DumpOptions) -> Result<Vec<Entry>> {
+/// The entries that a dump would write, without reading rows, and the server's version.
+pub(crate) async fn outline(
+    source: &ConnSettings,
+    options: &DumpOptions,
+) -> Result<(Vec<Entry>, ServerVersion)> {
     let (session, search_path) = open_coordinator(source, options).await?;
     let silent = &crate::progress::Silent;
     let looked = look(source, session, search_path, options, silent).await?;
     looked.owner.finish().await?.close().await;
-    Ok(looked.toc.entries)
+    Ok((looked.toc.entries, looked.facts.source.server_version))
 }
 
 /// Removes the group's older archives, keeping `keep`, this one included. Only after its own success.

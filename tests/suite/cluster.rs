@@ -105,7 +105,7 @@ async fn a_cluster_of_every_major_comes_back_the_same() {
     for major in matrix() {
         let (pair, place) = (Pair::start(major), Place::new());
         let database = fill(&pair.source);
-        let rows = "SET default_transaction_read_only = off; CREATE SCHEMA s; CREATE TABLE s.t AS SELECT i FROM generate_series(1, 50) i;
+        let rows = "SET TRANSACTION READ WRITE; CREATE SCHEMA s; CREATE TABLE s.t AS SELECT i FROM generate_series(1, 50) i;
                     ALTER TABLE s.t OWNER TO pgark_k_plain; GRANT SELECT ON s.t TO pgark_k_reader";
         database.psql(rows);
         asked(&pair.source, "CREATE DATABASE \"pgark_k_ \"\"odd, it's\" OWNER pgark_k_plain TABLESPACE \"pgark_k_ Odd\"
