@@ -243,19 +243,8 @@ pub(crate) async fn write(
     set: Option<ClusterSet>,
 ) -> Result<DumpReport> {
     let started = Instant::now();
-    let created = globals.source.started;
     let lease = Lease::take(repository, "dump of globals", Vec::new(), LEASE_LASTS).await?;
-    let named = match &options.name {
-        Some(name) => Ok(name.clone()),
-        None => {
-            let wanted = ArchiveName::of_dump("globals", created);
-            repository.free_name(&wanted).await
-        }
-    };
-    let written = match named {
-        Ok(name) => put(repository, (&lease, name), globals, options, set).await,
-        Err(error) => Err(error),
-    };
+    let written = put(repository, &lease, globals, options, set).await;
     let released = lease.release().await;
     let written = written?;
     released?;
@@ -273,11 +262,17 @@ pub(crate) async fn write(
 
 async fn put(
     repository: &Repository,
-    (lease, name): (&Lease, ArchiveName),
+    lease: &Lease,
     globals: Globals,
     options: &GlobalsOptions,
     set: Option<ClusterSet>,
 ) -> Result<Committed> {
+    let name = if let Some(name) = &options.name {
+        name.clone()
+    } else {
+        let wanted = ArchiveName::of_dump("globals", globals.source.started);
+        repository.free_name(&wanted).await?
+    };
     let chunks = repository.chunks(options.level);
     let place = ArchivePlace {
         repository,

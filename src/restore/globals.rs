@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::options::RestoreOptions;
-use super::plan::{self, PlanCx};
+use super::plan::{Definition, PlanCx, Unit};
 use super::report::{Ledger, RestoreReport};
 use super::select::Selection;
 use super::wanted::Promised;
@@ -100,7 +100,7 @@ pub(super) async fn properties(
     cx: &PlanCx<'_>,
     ledger: &mut Ledger,
 ) -> Result<bool> {
-    let properties = plan::properties(cx);
+    let properties = definitions_of_database(cx);
     if properties.is_empty() {
         return Ok(false);
     }
@@ -108,4 +108,27 @@ pub(super) async fn properties(
     let done = definitions::run(&mut worker, shared, cx.selection, &properties, ledger).await;
     worker.close().await;
     done.map(|()| true)
+}
+
+/// What the database itself is given when all is in it: its settings and limits must not meet the restore's own connections.
+fn definitions_of_database(cx: &PlanCx<'_>) -> Vec<Definition> {
+    let entries = cx
+        .selection
+        .iter()
+        .filter(|entry| entry.stage == Stage::Database);
+    let definition = |entry: &Entry| Definition {
+        entry: entry.id,
+        needs: cx.selection.needs(entry.id),
+        units: cx
+            .units(entry)
+            .into_iter()
+            .chain(cx.grants(entry))
+            .map(|unit| Unit {
+                // It is where the database was made, and nothing more is put there.
+                tablespace: None,
+                ..unit
+            })
+            .collect(),
+    };
+    entries.map(definition).collect()
 }

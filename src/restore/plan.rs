@@ -127,7 +127,7 @@ impl PlanCx<'_> {
     }
 
     /// One unit per step; what follows creation goes with the last one.
-    fn units(&self, entry: &Entry) -> Vec<Unit> {
+    pub(super) fn units(&self, entry: &Entry) -> Vec<Unit> {
         let mut units: Vec<Unit> = self
             .steps(entry)
             .iter()
@@ -145,7 +145,7 @@ impl PlanCx<'_> {
         units
     }
 
-    fn grants(&self, entry: &Entry) -> Option<Unit> {
+    pub(super) fn grants(&self, entry: &Entry) -> Option<Unit> {
         if self.options.no_privileges || entry.grants.is_empty() {
             return None;
         }
@@ -182,29 +182,6 @@ pub(super) fn definitions(cx: &PlanCx<'_>) -> Vec<Definition> {
             }
         })
         .collect()
-}
-
-/// What the database itself is given when all is in it: its settings and limits must not meet the restore's own connections.
-pub(super) fn properties(cx: &PlanCx<'_>) -> Vec<Definition> {
-    let entries = cx
-        .selection
-        .iter()
-        .filter(|entry| entry.stage == Stage::Database);
-    let definition = |entry: &Entry| Definition {
-        entry: entry.id,
-        needs: cx.selection.needs(entry.id),
-        units: cx
-            .units(entry)
-            .into_iter()
-            .chain(cx.grants(entry))
-            .map(|unit| Unit {
-                // It is where the database was made, and nothing more is put there.
-                tablespace: None,
-                ..unit
-            })
-            .collect(),
-    };
-    entries.map(definition).collect()
 }
 
 /// What the target's version cannot have of the chosen entries.

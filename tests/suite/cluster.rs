@@ -27,7 +27,7 @@ SELECT d.datname, pg_get_userbyid(datdba), datconnlimit, datistemplate, datallow
        (SELECT array_agg(a ORDER BY a) FROM unnest(coalesce(datacl, acldefault('d', datdba))::text[]) a)
   FROM pg_database d JOIN pg_tablespace t ON t.oid = dattablespace ORDER BY 1";
 
-/// Settings of all kinds, those of `ALTER ROLE ALL` too, which pg_dumpall loses.
+/// Settings of all kinds, those of `ALTER ROLE ALL` too, which `pg_dumpall` loses.
 const SETTINGS: &str = "
 SELECT d.datname, setrole::regrole, setconfig
   FROM pg_db_role_setting LEFT JOIN pg_database d ON d.oid = setdatabase ORDER BY 1, 2";
@@ -81,7 +81,7 @@ fn fill(server: &Server) -> Database {
     database
 }
 
-/// What pg_dumpall says of everything that databases share.
+/// What `pg_dumpall` says of everything that databases share.
 fn globals(server: &Server) -> String {
     let mut command = Command::new(oracle("pg_dumpall"));
     command.args(["--globals-only", "--restrict-key=pgark", "-d"]);

@@ -161,9 +161,9 @@ fn forms(placed: &Placed<'_>) -> Vec<Form> {
     let known = known.max(row.member_name.as_deref().map_or(V12, predefined_since));
     let begin = sql![
         "GRANT ",
-        role(&row.role_name),
+        role(row.role_name.as_deref()),
         " TO ",
-        role(&row.member_name)
+        role(row.member_name.as_deref())
     ];
     let admin = row.admin.then_some(" WITH ADMIN OPTION");
     let plain = step(vec![sql![&begin, admin]]);
@@ -224,8 +224,8 @@ fn lost(placed: &Placed<'_>, inherit: bool) -> Option<String> {
     (!losses.is_empty()).then(|| losses.join(", "))
 }
 
-fn role(name: &Option<String>) -> Sql {
-    sql![Role(name.clone().unwrap_or_default())]
+fn role(name: Option<&str>) -> Sql {
+    sql![Role(name.unwrap_or_default().to_owned())]
 }
 
 fn word(option: bool) -> &'static str {
