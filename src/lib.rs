@@ -132,6 +132,7 @@ pub mod archive;
 pub mod catalog;
 #[doc(hidden)] // the program, not the library
 pub mod cli;
+pub mod cluster;
 pub mod dump;
 pub mod error;
 pub mod graph;
@@ -148,6 +149,8 @@ pub mod toc;
 pub use archive::chunker::ChunkSettings;
 pub use archive::records::Depth;
 pub use archive::{Archive, ArchiveName, GroupFilter, Repository};
+pub use cluster::{ClusterDumpOptions, ClusterRestoreOptions, dump_cluster, restore_cluster};
+pub use dump::globals::{GlobalsOptions, dump_globals};
 pub use dump::{DumpOptions, DumpReport, dump};
 pub use error::{Error, Result};
 pub use manage::list::{ArchiveList, list};

@@ -28,6 +28,8 @@ pub enum Stage {
     Privileges,
     /// Event triggers, refreshes: what must see everything else in place.
     Final,
+    /// The database itself: owner, limits, settings. Only where the restore made the database, and last of all.
+    Database,
 }
 
 /// What a user may leave out of an entry.
@@ -381,6 +383,9 @@ pub struct Entry {
     /// The table access method, for kinds that have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_method: Option<String>,
+    /// The directory on the server that must be there, for tablespaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
     /// Comments and labels, run after creation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<After>,
@@ -416,6 +421,47 @@ impl Entry {
             if let Some(role) = &mut grant.grantor {
                 visit(&mut role.0);
             }
+        }
+    }
+
+    /// An entry that does nothing yet.
+    pub fn new(id: EntryId, label: &str, name: EntryName, stage: Stage) -> Entry {
+        Entry {
+            id,
+            label: label.to_owned(),
+            name,
+            stage,
+            forms: Vec::new(),
+            drop: None,
+            owner: None,
+            tablespace: None,
+            access_method: None,
+            directory: None,
+            after: Vec::new(),
+            grants: Vec::new(),
+            needs: Vec::new(),
+            data: None,
+        }
+    }
+
+    /// True if restoring the entry would run nothing.
+    pub fn is_idle(&self) -> bool {
+        self.forms.iter().all(|form| form.steps.is_empty())
+            && self.owner.is_none()
+            && self.after.is_empty()
+            && self.grants.is_empty()
+            && self.data.is_none()
+    }
+
+    /// Makes the entry one of the database `name`, whatever the archived one was called.
+    pub fn set_database(&mut self, name: &str) {
+        let steps = self.forms.iter_mut().flat_map(|form| &mut form.steps);
+        let statements = steps.flat_map(|step| &mut step.sql);
+        let after = self.after.iter_mut().map(|after| &mut after.sql);
+        let grants = self.grants.iter_mut().map(|grant| &mut grant.target);
+        let owner = self.owner.iter_mut().map(|owner| &mut owner.target);
+        for statement in statements.chain(after).chain(grants).chain(owner) {
+            *statement = statement.in_database(name);
         }
     }
 }

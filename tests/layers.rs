@@ -11,6 +11,7 @@ use regex::Regex;
 /// From the top down. A module may name modules of the layers below its own, and those that `BESIDE` lists.
 const LAYERS: &[&[&str]] = &[
     &["cli"],
+    &["cluster"],
     &["dump", "restore", "manage"],
     &["catalog", "archive", "graph"],
     &["kinds", "store"],

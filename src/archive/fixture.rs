@@ -111,6 +111,7 @@ pub(crate) fn manifest(repository: &Repository, name: &str) -> Manifest {
         data_index: Vec::new(),
         tool: Manifest::this_tool(),
         tags: std::collections::BTreeMap::default(),
+        set: None,
     }
 }
 
@@ -178,21 +179,7 @@ fn entries(tables: &[Table]) -> Vec<Entry> {
 }
 
 pub(crate) fn entry(number: u32, label: &str, name: EntryName, stage: Stage) -> Entry {
-    Entry {
-        id: EntryId(number),
-        label: label.into(),
-        name,
-        stage,
-        forms: Vec::new(),
-        drop: None,
-        owner: None,
-        tablespace: None,
-        access_method: None,
-        after: Vec::new(),
-        grants: Vec::new(),
-        needs: Vec::new(),
-        data: None,
-    }
+    Entry::new(EntryId(number), label, name, stage)
 }
 
 /// Cells first, each with chunks of its own; then the small tables, through one chunker.

@@ -27,6 +27,8 @@ pub enum Scope {
     Full,
     /// Chosen objects, or not all parts of them.
     Partial,
+    /// What all databases of a cluster share: roles, tablespaces, privileges on parameters.
+    Globals,
 }
 
 impl fmt::Display for Scope {
@@ -34,6 +36,7 @@ impl fmt::Display for Scope {
         f.write_str(match self {
             Scope::Full => "full",
             Scope::Partial => "partial",
+            Scope::Globals => "globals",
         })
     }
 }
@@ -43,20 +46,22 @@ impl fmt::Display for Scope {
 pub struct Group {
     /// The source cluster's system identifier, in decimal.
     pub system_identifier: String,
-    /// The source database.
+    /// The source database; empty for what all databases share, since no database is called so.
     pub database: String,
     /// The configured job that made the archive; `None` for a dump by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
-    /// Whether the whole database was saved.
+    /// What was saved.
     pub scope: Scope,
 }
 
 impl fmt::Display for Group {
     /// `shop full of cluster 7301234567890123456`, with the job where there is one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let database = crate::toc::printable(&self.database);
-        write!(f, "{database} {}", self.scope)?;
+        if !self.database.is_empty() {
+            write!(f, "{} ", crate::toc::printable(&self.database))?;
+        }
+        write!(f, "{}", self.scope)?;
         if let Some(job) = &self.job {
             write!(f, " by job {}", crate::toc::printable(job))?;
         }
@@ -90,6 +95,44 @@ pub struct Source {
     pub started: Timestamp,
     /// When the last row was read.
     pub finished: Timestamp,
+}
+
+/// The dump of a whole cluster that an archive is part of: one archive of the globals, written last, and one of each database.
+///
+/// The archive of the globals alone says which archives belong to it, and with which manifests. Where it does not stand, the
+/// others are archives like any, and no set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterSet {
+    /// The set's name, for people; that of its archive of globals, unless that was taken in the meantime.
+    pub name: String,
+    /// In the archive of globals: the archives of the databases, in the order in which they were made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<SetMember>,
+    /// In the archive of globals: databases that could not be saved, with reasons. Without any the set is complete.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Skipped>,
+}
+
+impl ClusterSet {
+    /// The set as an archive of a database names it.
+    pub fn named(name: String) -> ClusterSet {
+        ClusterSet {
+            name,
+            members: Vec::new(),
+            missing: Vec::new(),
+        }
+    }
+}
+
+/// One archive of a set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetMember {
+    /// Its name.
+    pub name: ArchiveName,
+    /// The seal of its manifest.
+    pub manifest: Digest,
+    /// Its database.
+    pub database: String,
 }
 
 /// Something that was not saved.
@@ -157,9 +200,18 @@ pub struct Manifest {
     /// What users or jobs attach.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+    /// The dump of a whole cluster that the archive is part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<ClusterSet>,
 }
 
 impl Manifest {
+    /// The set that this archive closes, if it is one of globals that was written after those of the databases.
+    pub fn closes(&self) -> Option<&ClusterSet> {
+        let is_last = self.group.scope == Scope::Globals;
+        self.set.as_ref().filter(|_| is_last)
+    }
+
     /// The name and version of this program.
     pub fn this_tool() -> String {
         format!("pgark {}", env!("CARGO_PKG_VERSION"))

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::cluster::ClusterDump;
 use super::connection::Connection;
 use super::output::{columns, diagnostic};
 use super::selection::{Choice, DumpChoice, print_brought};
@@ -22,6 +23,8 @@ Examples:
   pgark dump -d shop -t sales.orders --with-needs
                                               one table with all that it needs: types, functions, referenced tables
   pgark dump -d shop --where \"sales.orders=day > '2026-01-01'\"
+  pgark dump --all                            every database, then roles and tablespaces, as one set
+  pgark dump --globals-only                   only roles and tablespaces
   pgark dump -d 'postgres://backup@db.example.com/shop?sslmode=verify-full'
 
 Rows that did not change since the last dump cost no new space. Nothing is reported as done before all of it is on disk.")]
@@ -32,6 +35,8 @@ pub(crate) struct Dump {
     choice: Choice,
     #[command(flatten)]
     further: DumpChoice,
+    #[command(flatten)]
+    cluster: ClusterDump,
     #[command(flatten)]
     how: How,
 }
@@ -87,6 +92,9 @@ impl Dump {
     pub(crate) async fn run(&self, cx: &Context) -> Result<Outcome> {
         // The place first: a wrong one should not be noticed after a password was typed.
         let options = self.options().await?;
+        if self.cluster.is_asked() {
+            return self.cluster.run(options, &self.connection, cx).await;
+        }
         if self.how.plan {
             let settings = self.connection.settings(cx).await?;
             let planned = plan(&settings, &options).await?;
@@ -101,7 +109,7 @@ impl Dump {
     }
 }
 
-fn print_report(report: &DumpReport, cx: &Context) -> Result<()> {
+pub(crate) fn print_report(report: &DumpReport, cx: &Context) -> Result<()> {
     for warning in &report.warnings {
         cx.shown.warn_once(warning);
     }

@@ -46,14 +46,21 @@ impl List {
 }
 
 fn table(listed: &ArchiveList) -> String {
-    let head = [
+    let mut head = vec![
         "ARCHIVE", "CREATED", "DATABASE", "SCOPE", "TABLES", "ROWS", "RAW", "STORED", "NEW",
         "VERIFIED",
     ];
     let right = [
-        false, false, false, false, true, true, true, true, true, false,
+        false, false, false, false, true, true, true, true, true, false, false,
     ];
-    let rows: Vec<Vec<String>> = listed.archives.iter().map(row).collect();
+    let mut rows: Vec<Vec<String>> = listed.archives.iter().map(row).collect();
+    if listed.archives.iter().any(|one| one.set.is_some()) {
+        head.push("SET");
+        for (row, one) in rows.iter_mut().zip(&listed.archives) {
+            let set = one.set.as_deref().unwrap_or_default();
+            row.push(printable(set));
+        }
+    }
     columns(&head, &rows, &right)
 }
 

@@ -1,6 +1,7 @@
 //! The command line: what is parsed, which verb runs, what is printed, how the program ends. The work itself is the library's.
 
 mod choose;
+mod cluster;
 mod connection;
 mod dump;
 mod exec;

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
+use super::cluster::ClusterRestore;
 use super::connection::Connection;
 use super::dump::cores;
 use super::output::diagnostic;
@@ -33,6 +34,9 @@ Examples:
   pgark show --list > toc; $EDITOR toc; pgark restore -d shop_new -L toc
                                                what a list leaves in
   pgark restore -d shop --skip-unsupported     into an older server, without what it cannot hold
+  pgark restore --all -h new.example.com       the newest set of `pgark dump --all` into a new cluster
+  pgark restore --globals-only -h new.example.com
+                                               only roles and tablespaces
 
 Everything that can be known is checked before the first change: the archive's bytes, roles, extensions, names in the way. \
 Objects that fail do not stop the others; they are named at the end, with exit code 3.")]
@@ -52,6 +56,8 @@ pub(crate) struct Restore {
     #[command(flatten)]
     names: Names,
     #[command(flatten)]
+    cluster: ClusterRestore,
+    #[command(flatten)]
     how: How,
 }
 
@@ -65,7 +71,7 @@ struct How {
     /// Connections that work at once [default: the number of cores]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
-    /// Make the database first
+    /// Make the database first, and give it its owner, settings, limits and privileges at the end
     #[arg(short = 'C', long)]
     create: bool,
     /// First drop the objects that are to be restored, in one transaction; nothing else is ever dropped with them
@@ -176,6 +182,14 @@ impl Restore {
     }
 
     pub(crate) async fn run(&self, cx: &Context) -> Result<Outcome> {
+        if self.cluster.is_asked() {
+            let archive = self.archive.as_deref();
+            let options = self.options(self.choice.selection(Side::Restore).await?);
+            return self
+                .cluster
+                .run(archive, options, &self.connection, cx)
+                .await;
+        }
         if self.connection.dbname.is_none() {
             return Err(Error::Usage(
                 "say with -d into which database to restore".to_owned(),
@@ -230,7 +244,16 @@ fn rolled_back(report: &RestoreReport) -> Error {
     )
 }
 
-fn print_report(report: &RestoreReport, time: Duration, cx: &Context) -> Result<()> {
+pub(crate) fn print_report(report: &RestoreReport, time: Duration, cx: &Context) -> Result<()> {
+    print_problems(report, cx);
+    if report.rolled_back {
+        return Ok(());
+    }
+    cx.output.line(summary(report, time))
+}
+
+/// What came along, failed, was skipped, is lost or differs.
+pub(crate) fn print_problems(report: &RestoreReport, cx: &Context) {
     print_brought(&report.brought, cx.common.verbose);
     for failure in &report.failed {
         let parts = [
@@ -270,10 +293,6 @@ fn print_report(report: &RestoreReport, time: Duration, cx: &Context) -> Result<
             diagnostic(format!("{}: {:.1} s", phase.name, phase.seconds));
         }
     }
-    if report.rolled_back {
-        return Ok(());
-    }
-    cx.output.line(summary(report, time))
 }
 
 /// What was dropped and renamed, and what still has old names.

@@ -1,21 +1,8 @@
-//! Keeps passwords out of what is printed: users put them into the wrong place, and messages repeat what they were given.
+//! Keeps passwords out of what is printed as JSON. What a password looks like is known to `sql`.
 
-use std::borrow::Cow;
-use std::sync::LazyLock;
-
-use regex::Regex;
 use serde_json::Value;
 
-/// `postgres://user:password@host`
-static IN_URL: LazyLock<Regex> = LazyLock::new(|| pattern(r"(://[^\s:/@]*):\S*@"));
-/// `password=…` of connection settings, `PASSWORD '…'` of SQL
-static NAMED: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(?i)(password(?:\s*=\s*|\s+E?))('(?:[^'\\…]|\\.|'')*(?:'|…|$))"));
-static PLAIN: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)(\bpassword\s*=\s*)([^\s'&]+)"));
-
-fn pattern(text: &str) -> Regex {
-    Regex::new(text).expect("the patterns above are right")
-}
+pub(crate) use crate::sql::hide_passwords as hidden;
 
 /// Hides passwords in all texts of a JSON value.
 pub(crate) fn hide_in(value: &mut Value) {
@@ -24,57 +11,5 @@ pub(crate) fn hide_in(value: &mut Value) {
         Value::Array(values) => values.iter_mut().for_each(hide_in),
         Value::Object(fields) => fields.values_mut().for_each(hide_in),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
-/// The text with asterisks where passwords stand.
-pub(crate) fn hidden(text: &str) -> Cow<'_, str> {
-    let mut text = Cow::Borrowed(text);
-    for (pattern, instead) in [(&IN_URL, "$1:***@"), (&NAMED, "$1***"), (&PLAIN, "$1***")] {
-        if pattern.is_match(&text) {
-            text = Cow::Owned(pattern.replace_all(&text, instead).into_owned());
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_are_hidden_wherever_they_stand() {
-        for (text, expected) in [
-            (
-                "no archive \"postgres://me:s3cret@h/x\"",
-                "no archive \"postgres://me:***@h/x\"",
-            ),
-            (
-                "'host=h password=s3cret dbname=x'",
-                "'host=h password=*** dbname=x'",
-            ),
-            ("password = 's3 cr\\'et' x", "password = *** x"),
-            (
-                "postgres://h/x?password=s3cret&user=me",
-                "postgres://h/x?password=***&user=me",
-            ),
-            (
-                "ALTER ROLE a PASSWORD 's3cret' failed",
-                "ALTER ROLE a PASSWORD *** failed",
-            ),
-            (
-                "ALTER ROLE a PASSWORD 's3cr… failed",
-                "ALTER ROLE a PASSWORD *** failed",
-            ),
-        ] {
-            assert_eq!(hidden(text), expected);
-        }
-        for harmless in [
-            "postgres://me@h:5432/x",
-            "no password supplied",
-            "table s.t: failed",
-        ] {
-            assert!(matches!(hidden(harmless), Cow::Borrowed(_)), "{harmless}");
-        }
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::output::columns;
 use super::{Context, choose, exit::Outcome, human, place};
 use crate::archive::Archive;
-use crate::archive::manifest::{Manifest, Skipped};
+use crate::archive::manifest::{ClusterSet, Manifest, Skipped};
 use crate::error::Result;
 use crate::selection::list;
 use crate::toc::{DataOf, Entry, Part, printable};
@@ -46,6 +46,7 @@ struct Shown<'a> {
     tool: &'a str,
     selection: &'a [String],
     skipped: &'a [Skipped],
+    set: Option<&'a ClusterSet>,
     rows: u64,
     raw_bytes: u64,
     stored_bytes: u64,
@@ -133,6 +134,7 @@ fn shown<'a>(archive: &'a Archive, entries: &[Entry], tables: Vec<TableRow>) -> 
         tool: &manifest.tool,
         selection: &manifest.selection,
         skipped: &manifest.skipped,
+        set: manifest.set.as_ref(),
         rows: manifest.totals.n_rows,
         raw_bytes: manifest.totals.raw_bytes,
         stored_bytes: manifest.totals.stored_bytes,
@@ -166,6 +168,19 @@ fn print(
 ) -> Result<()> {
     cx.output.line(head(archive.manifest()))?;
     cx.output.line(format!("objects: {}", kinds(entries)))?;
+    if let Some(set) = &archive.manifest().set {
+        cx.output
+            .line(format!("part of set {}", printable(&set.name)))?;
+        for member in &set.members {
+            let database = printable(&member.database);
+            cx.output
+                .line(format!("  {} of database {database}", member.name))?;
+        }
+        for missing in &set.missing {
+            let (what, why) = (printable(&missing.what), printable(&missing.reason));
+            cx.output.line(format!("  missing: {what}: {why}"))?;
+        }
+    }
     for skipped in &archive.manifest().skipped {
         cx.output
             .line(format!("left out: {}: {}", skipped.what, skipped.reason))?;

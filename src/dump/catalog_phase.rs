@@ -7,7 +7,7 @@ use super::entries::{self, Toc};
 use super::needs::{self, Needed};
 use super::select;
 use super::source::{self, SourceFacts};
-use super::{DumpOptions, conditions, open_fresh, refusals};
+use super::{DumpOptions, conditions, globals, open_fresh, refusals};
 use crate::archive::manifest::Skipped;
 use crate::catalog::fresh::Definitions;
 use crate::catalog::listing::ListedRow;
@@ -22,7 +22,7 @@ use crate::kinds::toc_builder::{Aspect, Draft};
 use crate::pg::{ConnSettings, Session, SnapshotOwner};
 use crate::progress::{Event, Progress};
 use crate::selection::{Brought, Omit};
-use crate::toc::Part;
+use crate::toc::{EntryId, Part};
 
 /// What the catalog phase found; the owner holds locks and snapshot.
 #[derive(Debug)]
@@ -180,7 +180,12 @@ async fn read_once(
         fresh.close().await;
         Ok(now)
     })?;
-    let toc = build(&catalog, session, (locked, facts), options);
+    let mut toc = build(&catalog, session, (locked, facts), options);
+    if !options.selection.data_only {
+        let first = EntryId(u32::try_from(toc.entries.len()).expect("OIDs have 32 bits"));
+        let database = globals::of_database(session, first, &options.selection).await?;
+        toc.entries.extend(database);
+    }
     let changed = seen.changed_in(&now, &toc.relevant);
     match changed.first() {
         None => {

@@ -287,6 +287,7 @@ impl<'a> Assembly<'a> {
                 .access_method
                 .clone()
                 .filter(|_| !self.selection.omits(Omit::AccessMethods)),
+            directory: None,
             after: Vec::new(),
             grants: Vec::new(),
             needs,

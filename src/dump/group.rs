@@ -76,7 +76,7 @@ pub(super) async fn previous(repository: &Repository, group: &Group) -> Result<B
 }
 
 /// Removes the group's older archives, keeping `keep`, this one included. Only after its own success.
-pub(super) async fn rotate(
+pub(crate) async fn rotate(
     repository: &Repository,
     newest: &Manifest,
     keep: usize,

@@ -6,6 +6,7 @@
 mod catalog_phase;
 mod conditions;
 mod entries;
+pub mod globals;
 mod group;
 mod large_objects;
 mod links;
@@ -37,7 +38,8 @@ pub use self::options::DumpOptions;
 pub use self::report::{DumpReport, Planned, PlannedTable};
 
 use self::catalog_phase::{Looked, look};
-use self::group::{Before, group_of, previous, rotate};
+pub(crate) use self::group::rotate;
+use self::group::{Before, group_of, previous};
 use self::plan::{DataPlan, PlanInputs, SizeRow};
 use self::readers::Readers;
 use self::reading::{Read, Reading};
@@ -55,6 +57,7 @@ use crate::pg::pin::{DumpPins, pin_dump_session};
 use crate::pg::{ConnSettings, ServerVersion, Session, connect};
 use crate::progress::{Event, Progress};
 use crate::selection::Side;
+use crate::toc::Entry;
 
 /// Plain chunk buffers per worker: one being filled, one in waiting, one being compressed.
 const BUFFERS_PER_JOB: usize = 3;
@@ -327,4 +330,16 @@ async fn plan_data(
         cell_bytes: cell_bytes.unwrap_or(split::CELL_BYTES),
     };
     Ok((plan::plan(&looked.toc.data, inputs), pages_readable))
+}
+
+/// The entries that a dump would write, without reading rows, and the server's version.
+pub(crate) async fn outline(
+    source: &ConnSettings,
+    options: &DumpOptions,
+) -> Result<(Vec<Entry>, ServerVersion)> {
+    let (session, search_path) = open_coordinator(source, options).await?;
+    let silent = &crate::progress::Silent;
+    let looked = look(source, session, search_path, options, silent).await?;
+    looked.owner.finish().await?.close().await;
+    Ok((looked.toc.entries, looked.facts.source.server_version))
 }

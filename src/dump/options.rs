@@ -18,6 +18,8 @@ pub struct DumpOptions {
     pub level: i32,
     /// The configured job that this dump belongs to.
     pub job: Option<String>,
+    /// The dump of a whole cluster that this dump belongs to.
+    pub set: Option<String>,
     /// Remove older archives of the group after success, keeping so many.
     pub keep_last: Option<usize>,
     /// Wait for a snapshot that no serializable transaction can contradict.
@@ -40,6 +42,7 @@ impl Default for DumpOptions {
             selection: Selection::default(),
             level: 1,
             job: None,
+            set: None,
             keep_last: None,
             serializable_deferrable: false,
             lock_wait: None,

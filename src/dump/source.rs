@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::kinds::core::DatabaseFacts;
 use crate::kinds::row::{CatalogRow, catalog_row};
 use crate::pg::Session;
-use crate::pg::version::{V15, V17};
+use crate::pg::version::{V15, V16, V17};
 
 catalog_row! {
     /// The connected database.
@@ -45,6 +45,7 @@ catalog_row! {
             "pg_catalog.pg_database_collation_actual_version(d.oid)",
             "NULL::pg_catalog.text",
         ),
+        icu_rules: Option<String> = since(V16, "d.daticurules", "NULL::pg_catalog.text"),
     }
 }
 
@@ -104,6 +105,7 @@ pub(super) async fn read(session: &Session, search_path: Vec<String>) -> Result<
         ("ctype", row.ctype),
         ("locale", row.locale),
         (COLLATION_VERSION, row.collation_version),
+        ("icu_rules", row.icu_rules),
     ];
     for (key, value) in others {
         locale.extend(value.map(|value| (key.to_owned(), value)));

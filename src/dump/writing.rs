@@ -17,7 +17,7 @@ use crate::archive::fingerprint::Fingerprint;
 use crate::archive::index::{CopyFormat, Segment, TableIndex};
 use crate::archive::jsonl::{JsonlWriter, Written};
 use crate::archive::lease::Lease;
-use crate::archive::manifest::{FORMAT, Group, Manifest, Totals};
+use crate::archive::manifest::{ClusterSet, FORMAT, Group, Manifest, Skipped, Source, Totals};
 use crate::archive::name::ArchiveName;
 use crate::archive::repository::{Archive, Repository};
 use crate::error::{Error, Result};
@@ -67,6 +67,15 @@ pub(super) struct Committed {
 }
 
 impl Committed {
+    /// A committed archive, and what the user should know of it.
+    pub(super) fn new(archive: Archive, warnings: Vec<String>) -> Committed {
+        Committed {
+            archive,
+            brought: Vec::new(),
+            warnings,
+        }
+    }
+
     /// The manifest that was written.
     pub(super) fn manifest(&self) -> &Manifest {
         self.archive.manifest()
@@ -88,60 +97,90 @@ pub(super) async fn write(
         values,
     } = rows;
     let indexes = gather(&tables, large_objects, std::mem::take(&mut read.segments))?;
-    let mut index = JsonlWriter::new(place.chunks.clone(), place.settings);
-    for table in &indexes {
-        index.push(table).await?;
-    }
-    let index = index.finish().await?;
-    let sequences: HashMap<EntryId, Oid> = looked.toc.sequences.iter().copied().collect();
-    let mut toc = JsonlWriter::new(place.chunks.clone(), place.settings);
-    let n_entries = looked.toc.entries.len() as u64;
-    for entry in looked.toc.entries {
-        toc.push(&with_value(entry, &sequences, &values)).await?;
-    }
-    let toc = toc.finish().await?;
     keep_named(&mut read.chunks, &indexes);
-    note_chunks(&mut read.chunks, &[&index, &toc]);
-    let totals = Totals {
+    let sequences: HashMap<EntryId, Oid> = looked.toc.sequences.iter().copied().collect();
+    let entries = looked.toc.entries.into_iter();
+    let entries = entries.map(|entry| with_value(entry, &sequences, &values));
+    let contents = Contents {
+        entries: entries.collect(),
         n_tables: tables.len() as u64,
-        n_entries,
-        ..totals(&indexes, &read.chunks)
-    };
-    let ArchivePlace {
-        repository,
-        chunks,
-        lease,
-        name,
-        created,
-        group,
-        ..
-    } = place;
-    let manifest = Manifest {
-        read_version: FORMAT,
-        write_version: FORMAT,
-        features: Vec::new(),
-        name,
-        repository: repository.marker().repository.clone(),
-        created,
-        group,
+        indexes,
+        chunks: read.chunks,
         source: looked.facts.source,
         selection: options.selection.as_options(),
         skipped: looked.skipped,
-        totals,
-        toc: toc.refs(),
-        data_index: index.refs(),
-        tool: Manifest::this_tool(),
-        tags: BTreeMap::new(),
+        set: options.set.clone().map(ClusterSet::named),
     };
-    chunks.prove_reused().await?;
-    lease.prove().await?;
-    let archive = repository.commit(&manifest).await?;
+    let archive = commit(place, contents).await?;
     looked.owner.finish().await?.close().await;
     Ok(Committed {
         archive,
         brought: looked.brought,
         warnings: looked.toc.warnings,
     })
+}
+
+/// What an archive is to hold.
+#[derive(Debug)]
+pub(super) struct Contents {
+    /// Its entries, numbered.
+    pub entries: Vec<Entry>,
+    /// How many of them are rows of a table.
+    pub n_tables: u64,
+    /// Where the rows are.
+    pub indexes: Vec<TableIndex>,
+    /// The chunks of the rows: stored bytes, and whether they were new.
+    pub chunks: HashMap<Digest, (u64, bool)>,
+    /// Where all this comes from.
+    pub source: Source,
+    /// The options that chose it.
+    pub selection: Vec<String>,
+    /// What was left out.
+    pub skipped: Vec<Skipped>,
+    /// The dump of a whole cluster that it is part of.
+    pub set: Option<ClusterSet>,
+}
+
+/// Writes the two streams and the manifest.
+pub(super) async fn commit(place: ArchivePlace<'_>, contents: Contents) -> Result<Archive> {
+    let mut chunks = contents.chunks;
+    let mut index = JsonlWriter::new(place.chunks.clone(), place.settings);
+    for table in &contents.indexes {
+        index.push(table).await?;
+    }
+    let index = index.finish().await?;
+    let mut toc = JsonlWriter::new(place.chunks.clone(), place.settings);
+    for entry in &contents.entries {
+        toc.push(entry).await?;
+    }
+    let toc = toc.finish().await?;
+    note_chunks(&mut chunks, &[&index, &toc]);
+    let totals = Totals {
+        n_tables: contents.n_tables,
+        n_entries: contents.entries.len() as u64,
+        ..totals(&contents.indexes, &chunks)
+    };
+    let manifest = Manifest {
+        read_version: FORMAT,
+        write_version: FORMAT,
+        features: Vec::new(),
+        name: place.name,
+        repository: place.repository.marker().repository.clone(),
+        created: place.created,
+        group: place.group,
+        source: contents.source,
+        selection: contents.selection,
+        skipped: contents.skipped,
+        totals,
+        toc: toc.refs(),
+        data_index: index.refs(),
+        tool: Manifest::this_tool(),
+        tags: BTreeMap::new(),
+        set: contents.set,
+    };
+    place.chunks.prove_reused().await?;
+    place.lease.prove().await?;
+    place.repository.commit(&manifest).await
 }
 
 /// A sequence's value becomes its entry's one statement.

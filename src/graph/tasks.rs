@@ -129,7 +129,7 @@ pub(super) fn barrier(stage: Stage) -> usize {
     match stage {
         Stage::PreData | Stage::Data | Stage::PostData => 0,
         Stage::Privileges => 1,
-        Stage::Final => 2,
+        Stage::Final | Stage::Database => 2,
     }
 }
 

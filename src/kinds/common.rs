@@ -308,7 +308,8 @@ pub fn options_set(options: &[String], toast_options: &[String]) -> Option<Sql> 
     (!all.is_empty()).then(|| sql!["(", Sql::list(all), ")"])
 }
 
-fn option_text(prefix: &'static str, option: &str) -> Sql {
+/// One option, `name=value` as the catalog has it, as `WITH` and `SET` take it.
+pub(super) fn option_text(prefix: &'static str, option: &str) -> Sql {
     let (name, value) = option.split_once('=').unwrap_or((option, ""));
     let name = Sql::join(name.split('.').map(Ident::new), ".");
     sql![prefix, name, "=", Literal(value)]

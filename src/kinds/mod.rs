@@ -4,6 +4,7 @@
 pub mod acl;
 pub mod arena;
 mod clauses;
+pub mod cluster;
 pub mod common;
 pub mod core;
 pub mod dependents;

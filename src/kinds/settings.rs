@@ -15,6 +15,11 @@ const LISTS: [&str; 8] = [
     "unix_socket_directories",
 ];
 
+/// The name in a stored setting.
+pub fn name_of(setting: &str) -> &str {
+    setting.split_once('=').map_or(setting, |(name, _)| name)
+}
+
 /// `SET "name" TO 'value'` of a stored setting.
 pub fn set_clause(setting: &str) -> Sql {
     let (name, value) = setting.split_once('=').unwrap_or((setting, ""));

@@ -19,8 +19,10 @@ pub struct ListRow {
     pub location: String,
     /// The group in words.
     pub group: String,
-    /// Whole database or chosen objects.
+    /// Whole database, chosen objects, or what all databases share.
     pub scope: Scope,
+    /// The dump of a whole cluster that it is part of.
+    pub set: Option<String>,
     /// When it was made.
     pub created: Timestamp,
     /// The source database.
@@ -93,6 +95,7 @@ fn row(listed: &Listed, manifest: &Manifest, location: String) -> ListRow {
         location,
         group: manifest.group.to_string(),
         scope: manifest.group.scope,
+        set: manifest.set.as_ref().map(|set| set.name.clone()),
         created: manifest.created,
         database: manifest.group.database.clone(),
         tables: manifest.totals.n_tables,

@@ -25,8 +25,15 @@ pub(super) async fn look(settings: &ConnSettings) -> Result<(Session, bool)> {
 }
 
 /// Makes the database.
-pub(super) async fn create(session: &Session, name: &str, source: &Source) -> Result<()> {
+pub(super) async fn create(
+    session: &Session,
+    name: &str,
+    source: &Source,
+    tablespace: Option<&str>,
+) -> Result<()> {
+    let tablespace = tablespace.map(|name| sql![" TABLESPACE ", Ident::new(name)]);
     let statement = statement(name, source, session.version());
+    let statement = sql![statement, tablespace];
     let object = format!("database {}", Ident::new(name).quoted());
     let outcome = session
         .batch(&object, "CREATE DATABASE", &statement.text())
@@ -34,7 +41,7 @@ pub(super) async fn create(session: &Session, name: &str, source: &Source) -> Re
     outcome.map_err(|error| Error::Failed {
         object,
         problem: format!("cannot be made with the source's encoding and locale ({})", statement.text()),
-        remedy: "make the database yourself, with a locale that the server has, and restore without --create".to_owned(),
+        remedy: "make the database yourself, with a locale that the server has, and restore into it without --create".to_owned(),
         source: Some(error.into()),
     })
 }

@@ -13,6 +13,7 @@ use super::target::{self, TargetFacts};
 use super::wanted::Wanted;
 use super::{clean, create, preflight};
 use crate::archive::Archive;
+use crate::archive::manifest::Scope;
 use crate::error::{Error, Result};
 use crate::pg::pin::{RestorePins, pin_restore_session};
 use crate::pg::pooler::require_own_backend;
@@ -29,7 +30,7 @@ pub(super) struct Examined {
     pub(super) dropped: Option<Dropped>,
     /// Roles that the chosen entries name and that only newer servers bring along.
     pub(super) absent_roles: BTreeSet<String>,
-    findings: Vec<String>,
+    pub(super) findings: Vec<String>,
     warnings: Vec<String>,
 }
 
@@ -58,7 +59,8 @@ pub(super) async fn examine(
     }
     let source = &archive.manifest().source;
     let mut facts = target::read(&session, &wanted, options.create).await?;
-    if options.create {
+    // A new database has the archive's, and globals go into catalogs of any.
+    if options.create || archive.manifest().group.scope == Scope::Globals {
         facts.encoding.clone_from(&source.encoding);
         facts.locale.clone_from(&source.locale);
     }

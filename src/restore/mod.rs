@@ -16,6 +16,7 @@ mod create;
 mod definitions;
 mod examine;
 mod executor;
+mod globals;
 mod leftover;
 mod load;
 mod losses;
@@ -41,6 +42,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub(crate) use globals::{findings, findings_of_globals, restore_globals};
 pub use options::{Check, RestoreOptions};
 pub use report::{
     Checked, Difference, Dropped, Failure, Loss, Mention, Phase, Renamed, RestoreReport, Skip,
@@ -53,10 +55,12 @@ use self::plan::PlanCx;
 use self::prove::Indexes;
 use self::rename::{Beforehand, Renaming};
 use self::report::Ledger;
+pub(crate) use self::report::chain;
 use self::row_order::RowOrder;
 use self::select::Selection;
 use self::shared::{CancelOnDrop, Shared};
 use self::target::TargetFacts;
+pub(crate) use self::wanted::Promised;
 use self::wanted::Wanted;
 use self::worker::Worker;
 use crate::archive::Archive;
@@ -71,7 +75,7 @@ use crate::toc::{DataOf, EntryId, Stage};
 /// the server; committed work stays.
 ///
 /// # Errors
-/// Before the first change: [`Error::Usage`](crate::Error::Usage) for options and patterns,
+/// Before the first change: [`Error::Usage`](crate::Error::Usage) for options, patterns and an archive of globals,
 /// [`Error::Refused`](crate::Error::Refused) with all findings, [`Error::Corrupt`](crate::Error::Corrupt) if the archive's
 /// damage is the only one, [`Error::Connect`](crate::Error::Connect). After it: only if the connections are lost for good,
 /// or a table cannot be read back.
@@ -81,14 +85,19 @@ pub async fn restore(
     options: &RestoreOptions,
     progress: Arc<dyn Progress>,
 ) -> Result<RestoreReport> {
+    let selection = globals::of_database(archive, target, options).await?;
+    restore_selected(archive, target, options, selection, progress).await
+}
+
+async fn restore_selected(
+    archive: &Archive,
+    target: &ConnSettings,
+    options: &RestoreOptions,
+    mut selection: Selection,
+    progress: Arc<dyn Progress>,
+) -> Result<RestoreReport> {
     let mut clock = Clock::new();
-    options.check()?;
-    let mut selection = select(archive, options).await?;
-    let (indexes, mut damages) = prove::read_indexes(archive, &selection).await?;
-    if damages.is_empty() {
-        let hash = options.verify_chunks;
-        damages = prove::prove_chunks(archive, &selection, &indexes, hash, &progress).await?;
-    }
+    let (indexes, damages) = prove(archive, options, &selection, &progress).await?;
     clock.lap("verify");
 
     let chunks = archive.repository().chunks(1);
@@ -122,7 +131,8 @@ pub async fn restore(
     };
     let ledger = run.foresee(warnings);
     if options.create {
-        create::create(&session, target.dbname(), source).await?;
+        let tablespace = selection.database_tablespace(options);
+        create::create(&session, target.dbname(), source, tablespace).await?;
     }
     let first = settle(session, options).await?;
     clock.lap("preflight");
@@ -148,18 +158,6 @@ async fn settle(session: Session, options: &RestoreOptions) -> Result<Option<Ses
     Ok(None)
 }
 
-/// The archive's entries as the options want them.
-async fn select(archive: &Archive, options: &RestoreOptions) -> Result<Selection> {
-    let mut entries = archive.entries().await?;
-    adapt::map_roles(&mut entries, &options.map_roles)?;
-    let mut selection = Selection::new(archive.name().as_str(), entries, options)?;
-    rename::check(&selection, options)?;
-    if options.load_via_partition_root {
-        selection.route_partitions(Route::All);
-    }
-    Ok(selection)
-}
-
 fn routed(n_roots: usize, reason: &str) -> Option<String> {
     (n_roots > 0).then(|| {
         format!(
@@ -167,6 +165,21 @@ fn routed(n_roots: usize, reason: &str) -> Option<String> {
             if n_roots == 1 { "table" } else { "tables" }
         )
     })
+}
+
+/// Reads and proves what is to be restored; gives the damages.
+async fn prove(
+    archive: &Archive,
+    options: &RestoreOptions,
+    selection: &Selection,
+    progress: &Arc<dyn Progress>,
+) -> Result<(Indexes, Vec<String>)> {
+    let (indexes, mut damages) = prove::read_indexes(archive, selection).await?;
+    if damages.is_empty() {
+        let hash = options.verify_chunks;
+        damages = prove::prove_chunks(archive, selection, &indexes, hash, progress).await?;
+    }
+    Ok((indexes, damages))
 }
 
 /// Measures the parts of a restore.
@@ -263,6 +276,10 @@ impl Run<'_> {
         let renaming = Renaming::prepare(&mut first, self.shared, pairs, beforehand).await?;
         let first = self.work(&cx, first, &mut ledger, clock).await?;
         let outcome = self.end(first, &renaming, &mut ledger, clock).await?;
+        let is_kept = !outcome.rolled_back && !self.has_stopped(&ledger);
+        if is_kept && globals::properties(self.shared, &cx, &mut ledger).await? {
+            clock.lap("database");
+        }
         Ok(self.report(ledger, &cx, outcome))
     }
 

@@ -89,6 +89,7 @@ fn entries() -> Vec<Entry> {
             owner: None,
             tablespace: None,
             access_method: None,
+            directory: None,
             after: Vec::new(),
             grants: Vec::new(),
             needs: needs.iter().map(|id| EntryId(*id)).collect(),

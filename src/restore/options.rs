@@ -47,6 +47,8 @@ pub struct RestoreOptions {
     pub map_roles: Vec<(String, String)>,
     /// Schemas by another name: the archive's, the target's.
     pub map_schemas: Vec<(String, String)>,
+    /// Give the database the archived one's owner, settings, limits, comment and privileges; always so with `create`.
+    pub database_properties: bool,
     /// The role to become after connecting.
     pub role: Option<String>,
     /// Collect planner statistics.
@@ -75,6 +77,7 @@ impl Default for RestoreOptions {
             load_via_partition_root: false,
             map_roles: Vec::new(),
             map_schemas: Vec::new(),
+            database_properties: false,
             role: None,
             analyze: true,
             check: Check::Counts,
@@ -86,6 +89,15 @@ impl Default for RestoreOptions {
 }
 
 impl RestoreOptions {
+    /// For what all databases of a cluster share: no rows, so nothing to do side by side.
+    pub(super) fn of_globals() -> RestoreOptions {
+        RestoreOptions {
+            jobs: 1,
+            analyze: false,
+            ..RestoreOptions::default()
+        }
+    }
+
     /// Connections that work at once.
     pub(super) fn n_workers(&self) -> usize {
         if self.single_transaction {

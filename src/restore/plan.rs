@@ -107,7 +107,7 @@ impl PlanCx<'_> {
     }
 
     /// One unit per step; what follows creation goes with the last one.
-    fn units(&self, entry: &Entry) -> Vec<Unit> {
+    pub(super) fn units(&self, entry: &Entry) -> Vec<Unit> {
         let mut units: Vec<Unit> = self
             .steps(entry)
             .iter()
@@ -131,7 +131,7 @@ impl PlanCx<'_> {
         is_table_statistics(entry).then(|| locks.first().map(|(table, _)| *table))?
     }
 
-    fn grants(&self, entry: &Entry) -> Option<Unit> {
+    pub(super) fn grants(&self, entry: &Entry) -> Option<Unit> {
         if self.options.selection.omits(Omit::Privileges) || !self.is_made(entry) {
             return None;
         }
@@ -177,7 +177,8 @@ pub(super) fn tasks(cx: &PlanCx<'_>, indexes: &Indexes, ledger: &mut Ledger) -> 
     let mut builder = Builder::new(cx, indexes);
     let mut entries = Vec::new();
     for entry in cx.selection.iter() {
-        if entry.stage == Stage::PreData || is_skipped(cx, entry, ledger) {
+        let is_elsewhere = matches!(entry.stage, Stage::PreData | Stage::Database);
+        if is_elsewhere || is_skipped(cx, entry, ledger) {
             continue;
         }
         entries.push(entry);
@@ -384,7 +385,7 @@ impl<'a> Builder<'a> {
             .cx
             .selection
             .iter()
-            .filter(|entry| !ledger.is_bad(entry.id))
+            .filter(|entry| entry.stage != Stage::Database && !ledger.is_bad(entry.id))
         {
             let Some(unit) = self.cx.grants(entry) else {
                 continue;

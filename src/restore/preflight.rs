@@ -171,6 +171,14 @@ fn server_objects(wanted: &Wanted, facts: &TargetFacts, verdict: &mut Verdict) {
             ));
         }
     }
+    for (directory, object) in &wanted.directories {
+        if let Some(problem) = facts.directories.get(directory) {
+            let directory = crate::toc::printable(directory);
+            verdict
+                .findings
+                .push(format!("{object} is in {directory}: {problem}"));
+        }
+    }
     for name in &wanted.extensions {
         if !facts.extensions.contains(name) {
             verdict.findings.push(format!(

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::selection::Brought;
+use crate::sql::hide_passwords;
 use crate::toc::{Entry, EntryId};
 
 /// An object that could not be restored.
@@ -30,7 +31,7 @@ pub struct Failure {
     /// Where the server was: a function, a line of COPY.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
-    /// The beginning of the statement.
+    /// The beginning of the statement, without passwords.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statement: Option<String>,
 }
@@ -215,6 +216,7 @@ impl Failure {
 }
 
 fn beginning(statement: &str) -> String {
+    let statement = hide_passwords(statement);
     let mut text: String = statement.chars().take(STATEMENT_CHARS).collect();
     if text.len() < statement.len() {
         text.push('…');
@@ -223,7 +225,7 @@ fn beginning(statement: &str) -> String {
 }
 
 /// An error with its causes.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -313,6 +315,8 @@ mod tests {
         assert_eq!(cut.chars().count(), STATEMENT_CHARS + 1);
         assert!(cut.ends_with('…'));
         assert_eq!(beginning("SELECT 1"), "SELECT 1");
+        let secret = format!("ALTER ROLE r PASSWORD '{}'", "x".repeat(STATEMENT_CHARS));
+        assert_eq!(beginning(&secret), "ALTER ROLE r PASSWORD ***");
     }
 
     #[test]

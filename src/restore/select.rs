@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use super::adapt::{self, Route};
 use super::names;
 use super::options::RestoreOptions;
+use super::wanted::Promised;
 use crate::error::{Error, Result};
-use crate::selection::{Brought, Side};
-use crate::toc::{DataOf, Entry, EntryId};
+use crate::selection::{Brought, Omit, Side};
+use crate::toc::{DataOf, Entry, EntryId, Stage};
 
 /// Labels of entries that are a relation, or one aspect of it that carries its name.
 const RELATIONS: [&str; 12] = [
@@ -37,6 +38,8 @@ pub(super) struct Selection {
     pub(super) brought: Vec<Brought>,
     /// What the user should know of the options.
     pub(super) warnings: Vec<String>,
+    /// What will be there although the target does not have it yet.
+    pub(super) promised: Promised,
 }
 
 impl Selection {
@@ -53,10 +56,15 @@ impl Selection {
         let choice = &options.selection;
         choice.check(Side::Restore)?;
         let named = names::choose(choice, &entries)?;
+        // The database itself goes with its making, whatever is chosen of its contents.
+        let is_made = (options.create || options.database_properties) && !choice.data_only;
         let chosen: Vec<bool> = entries
             .iter()
             .zip(named.chosen)
-            .map(|(entry, named)| named && choice.wants_class_of(entry))
+            .map(|(entry, named)| match entry.stage {
+                Stage::Database => is_made,
+                _ => named && choice.wants_class_of(entry),
+            })
             .collect();
         let is_whole = choice.leaves_no_object_out()
             && choice.has_all_sections()
@@ -71,7 +79,32 @@ impl Selection {
             entries,
             chosen,
             is_whole,
+            promised: Promised::default(),
         })
+    }
+
+    /// Everything of an archive of globals but the entries that have nothing to do.
+    ///
+    /// Errors: [`Error::Corrupt`] if the entries refer to others that are not there.
+    pub(super) fn of_globals(archive: &str, entries: Vec<Entry>) -> Result<Selection> {
+        check_toc(archive, &entries)?;
+        Ok(Selection {
+            chosen: entries.iter().map(|entry| !entry.is_idle()).collect(),
+            promised: Promised::of(&entries),
+            entries,
+            is_whole: false,
+            brought: Vec::new(),
+            warnings: Vec::new(),
+        })
+    }
+
+    /// The tablespace that the database was in, if it was not the default one and is wanted.
+    pub(super) fn database_tablespace(&self, options: &RestoreOptions) -> Option<&str> {
+        if options.selection.omits(Omit::Tablespaces) {
+            return None;
+        }
+        let mut databases = self.iter().filter(|entry| entry.stage == Stage::Database);
+        databases.find_map(|entry| entry.tablespace.as_deref())
     }
 
     /// The wanted entries, in TOC order.

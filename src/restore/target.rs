@@ -22,6 +22,8 @@ pub(super) struct TargetFacts {
     /// The wanted roles that exist, and whether the restoring role may give objects to them.
     pub(super) roles: BTreeMap<String, bool>,
     pub(super) tablespaces: BTreeSet<String>,
+    /// What stands against putting a tablespace into a directory of the server.
+    pub(super) directories: BTreeMap<String, &'static str>,
     pub(super) access_methods: BTreeSet<String>,
     /// The extensions that the server can create.
     pub(super) extensions: BTreeSet<String>,
@@ -54,6 +56,7 @@ impl TargetFacts {
             is_superuser: false,
             roles: BTreeMap::new(),
             tablespaces: BTreeSet::new(),
+            directories: BTreeMap::new(),
             access_methods: BTreeSet::new(),
             extensions: BTreeSet::new(),
             conversions: BTreeSet::new(),
@@ -220,6 +223,39 @@ async fn read_server(session: &Session, wanted: &Wanted, facts: &mut TargetFacts
     let conversions = "SELECT pg_catalog.pg_encoding_to_char(conforencoding)::pg_catalog.text FROM pg_catalog.pg_conversion \
                        WHERE condefault AND pg_catalog.pg_encoding_to_char(contoencoding) = pg_catalog.current_setting('server_encoding')";
     facts.conversions = names(session, conversions).await?;
+    read_directories(session, wanted, facts).await
+}
+
+/// Directories for tablespaces; only a superuser may ask, and only he may make a tablespace.
+async fn read_directories(
+    session: &Session,
+    wanted: &Wanted,
+    facts: &mut TargetFacts,
+) -> Result<()> {
+    let paths: Vec<&str> = wanted.directories.keys().map(String::as_str).collect();
+    if paths.is_empty() || !facts.is_superuser {
+        return Ok(());
+    }
+    // A server puts its tablespace into PG_<major>_<catalog version> there.
+    let query = "SELECT w.path, COALESCE(s.isdir, false), CASE WHEN s.isdir THEN EXISTS ( \
+                 SELECT FROM pg_catalog.pg_ls_dir(w.path) AS f(name) WHERE f.name LIKE 'PG\\_' || $2 || '\\_%') ELSE false END \
+                 FROM pg_catalog.unnest($1) AS w(path), LATERAL pg_catalog.pg_stat_file(w.path, true) AS s";
+    let major = session.version().major().to_string();
+    let params: &[(&(dyn tokio_postgres::types::ToSql + Sync), Type)] =
+        &[(&paths, Type::TEXT_ARRAY), (&major, Type::TEXT)];
+    let what = "looking for the tablespaces' directories";
+    for row in session.query(what, query, params).await? {
+        let problem = match (row.get(1), row.get(2)) {
+            (false, _) => {
+                "there is no such directory on the server; make it, owned by the server's user"
+            }
+            (true, true) => {
+                "a server of this major version has a tablespace there already; empty it, or move it away"
+            }
+            (true, false) => continue,
+        };
+        facts.directories.insert(row.get(0), problem);
+    }
     Ok(())
 }
 

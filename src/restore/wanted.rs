@@ -37,6 +37,27 @@ impl Uses {
     }
 }
 
+/// Roles and tablespaces that will be there by the time they are needed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Promised {
+    roles: BTreeSet<String>,
+    tablespaces: BTreeSet<String>,
+}
+
+impl Promised {
+    /// What restoring the entries of an archive of globals gives.
+    pub(crate) fn of(globals: &[Entry]) -> Promised {
+        let labelled = |label: &'static str| {
+            let chosen = globals.iter().filter(move |entry| entry.label == label);
+            chosen.map(|entry| entry.name.name.clone()).collect()
+        };
+        Promised {
+            roles: labelled("role"),
+            tablespaces: labelled("tablespace"),
+        }
+    }
+}
+
 /// A name in a schema.
 pub(super) type Name = (String, String);
 
@@ -47,6 +68,8 @@ pub(super) struct Wanted {
     pub(super) is_whole: bool,
     pub(super) roles: BTreeMap<String, RoleUse>,
     pub(super) tablespaces: BTreeMap<String, Uses>,
+    /// Directories that must be on the server, and for what.
+    pub(super) directories: BTreeMap<String, String>,
     pub(super) access_methods: BTreeMap<String, Uses>,
     pub(super) extensions: BTreeSet<String>,
     /// Schemas that chosen objects are in and that are not among them.
@@ -89,6 +112,13 @@ impl Wanted {
             wanted.schemas_there.remove(old);
             wanted.names_new.retain(|(schema, _), _| schema != old);
         }
+        let promised = &selection.promised;
+        wanted
+            .roles
+            .retain(|role, _| !promised.roles.contains(role));
+        wanted
+            .tablespaces
+            .retain(|name, _| !promised.tablespaces.contains(name));
         wanted
     }
 
@@ -150,6 +180,9 @@ impl Wanted {
         let keeps = !choice.omits(Omit::Tablespaces);
         if let Some(name) = tablespace.filter(|name| !name.is_empty() && keeps) {
             self.tablespaces.entry(name.clone()).or_default().add(entry);
+        }
+        if let Some(directory) = entry.directory.as_ref().filter(|_| !entry.forms.is_empty()) {
+            self.directories.insert(directory.clone(), object_of(entry));
         }
         let access_method = entry.access_method.as_ref();
         if let Some(name) = access_method.filter(|_| !choice.omits(Omit::AccessMethods)) {

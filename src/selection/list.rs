@@ -91,6 +91,7 @@ mod tests {
             }),
             tablespace: None,
             access_method: None,
+            directory: None,
             after: Vec::new(),
             grants: Vec::new(),
             needs: Vec::new(),

@@ -23,7 +23,7 @@ impl Section {
     /// The section of a stage. Grants and comments go with the object that they are about.
     pub fn of_stage(stage: Stage) -> Section {
         match stage {
-            Stage::PreData => Section::PreData,
+            Stage::PreData | Stage::Database => Section::PreData,
             Stage::Data => Section::Data,
             Stage::PostData | Stage::Privileges | Stage::Final => Section::PostData,
         }

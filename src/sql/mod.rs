@@ -6,6 +6,7 @@ mod literal;
 mod pattern;
 mod printable;
 pub mod script;
+mod secrets;
 mod statement;
 
 pub use deparsed::ServerSql;
@@ -13,7 +14,8 @@ pub use ident::{Ident, QualifiedName};
 pub use literal::{Condition, DollarQuoted, Literal};
 pub use pattern::{Pattern, PatternScope};
 pub use printable::printable;
-pub use statement::{Fragment, Grantee, Piece, Role, Sql};
+pub use secrets::hide_passwords;
+pub use statement::{DatabaseName, Fragment, Grantee, Piece, Role, Sql};
 
 /// Builds a [`Sql`] from fragments: `sql!["DROP TABLE ", &name]`.
 ///

@@ -23,6 +23,11 @@ pub enum Piece {
         /// The role's name as the source server had it.
         role: String,
     },
+    /// The archived database, unquoted; a restore under another name puts that here.
+    Database {
+        /// The database's name at the source.
+        database: String,
+    },
 }
 
 /// One statement, or a part of one, without a trailing semicolon.
@@ -48,7 +53,7 @@ impl Sql {
     pub fn roles(&self) -> impl Iterator<Item = &str> {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Role { role } => Some(role.as_str()),
-            Piece::Text(_) => None,
+            Piece::Text(_) | Piece::Database { .. } => None,
         })
     }
 
@@ -56,7 +61,7 @@ impl Sql {
     pub fn roles_mut(&mut self) -> impl Iterator<Item = &mut String> {
         self.pieces.iter_mut().filter_map(|piece| match piece {
             Piece::Role { role } => Some(role),
-            Piece::Text(_) => None,
+            Piece::Text(_) | Piece::Database { .. } => None,
         })
     }
 
@@ -67,6 +72,19 @@ impl Sql {
             match piece {
                 Piece::Text(text) => out.push_str(text),
                 Piece::Role { role } => out.push_str(&Ident::new(map(role)).quoted()),
+                Piece::Database { database } => out.push_str(&Ident::new(database).quoted()),
+            }
+        }
+        out
+    }
+
+    /// The same statement about the database `name` instead of the archived one.
+    #[must_use]
+    pub fn in_database(&self, name: &str) -> Sql {
+        let mut out = self.clone();
+        for piece in &mut out.pieces {
+            if let Piece::Database { database } = piece {
+                name.clone_into(database);
             }
         }
         out
@@ -159,6 +177,7 @@ impl Fragment for Sql {
             match piece {
                 Piece::Text(text) => out.push_text(text),
                 Piece::Role { role } => out.push_role(role),
+                Piece::Database { .. } => out.pieces.push(piece.clone()),
             }
         }
     }
@@ -206,6 +225,18 @@ impl Fragment for Role {
     }
 }
 
+/// The archived database's name in a statement about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DatabaseName<'a>(pub &'a str);
+
+impl Fragment for DatabaseName<'_> {
+    fn append(&self, out: &mut Sql) {
+        out.pieces.push(Piece::Database {
+            database: self.0.to_owned(),
+        });
+    }
+}
+
 /// To whom a privilege is given or a policy applies.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Grantee {
@@ -248,6 +279,18 @@ mod tests {
         let json = serde_json::to_string(&statement).unwrap();
         assert_eq!(json, r#"["GRANT x TO ",{"role":"a b"}," LIMIT 5"]"#);
         assert_eq!(serde_json::from_str::<Sql>(&json).unwrap(), statement);
+    }
+
+    #[test]
+    fn the_database_stays_a_piece_and_can_be_another() {
+        let name = "a\"b";
+        let statement = sql!["ALTER DATABASE ", DatabaseName(name), " RESET ALL"];
+        assert_eq!(statement.text(), r#"ALTER DATABASE "a""b" RESET ALL"#);
+        let other = statement.in_database("c");
+        assert_eq!(other.text(), r#"ALTER DATABASE "c" RESET ALL"#);
+        let json = serde_json::to_string(&other).unwrap();
+        assert_eq!(json, r#"["ALTER DATABASE ",{"database":"c"}," RESET ALL"]"#);
+        assert_eq!(serde_json::from_str::<Sql>(&json).unwrap(), other);
     }
 
     #[test]

@@ -194,6 +194,7 @@ impl HandMade {
             data_index: data_index.finish().await.unwrap().refs(),
             tool: Manifest::this_tool(),
             tags: BTreeMap::new(),
+            set: None,
         };
         self.repository.commit(&manifest).await.unwrap()
     }

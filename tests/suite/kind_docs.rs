@@ -4,15 +4,18 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use pgark::kinds::KINDS;
+use pgark::kinds::cluster::CLUSTER_KINDS;
 use pgark::kinds::scope::{NOT_KEPT, SINCE, VERDICTS, Verdict};
+use pgark::kinds::{KINDS, KindFacts};
 
 const HEAD: &str = "\
 # Object kinds
 
-Written from the list of kinds in `src/kinds/mod.rs` by the test `kind_docs::the_document_lists_every_kind`; to renew it:
+Written from the lists of kinds in `src/kinds/mod.rs` and `src/kinds/cluster/mod.rs` by the test `kind_docs::the_document_lists_every_kind`; to renew it:
 `UPDATE_GOLDEN=1 cargo nextest run kind_docs`. The order is that of loading; *stage* is when an object is restored unless a
 dependency moves it, *owner* whether `ALTER … OWNER TO` exists, *grants* the word after `GRANT … ON`.
+The last ones, from `role` on, are the cluster's: they live in an archive of globals, but for `database` and `database setting`,
+which every archive of a database has and which are restored where the restore made the database.
 Comments and security labels are kept for every kind that PostgreSQL lets have them. Whatever belongs to an extension comes with the extension.
 *Not kept* is what the restored object lacks on every server; what an older target lacks is named by the restore itself, before its first
 change. *Since* is the first major that has the kind; the others are on 12 and newer.
@@ -35,10 +38,14 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
 }
 
+fn kinds() -> impl Iterator<Item = &'static KindFacts> {
+    KINDS.iter().chain(CLUSTER_KINDS).copied()
+}
+
 #[test]
 fn the_document_lists_every_kind() {
     let mut expected = HEAD.to_owned();
-    for kind in KINDS {
+    for kind in kinds() {
         let stage = serde_json::to_value(kind.stage).unwrap();
         let (owner, grants) = (
             if kind.owned { "yes" } else { "" },
@@ -90,7 +97,7 @@ fn not_kept(label: &str) -> &'static str {
 
 #[test]
 fn every_kind_has_a_fixture_and_every_fixture_a_kind() {
-    let labels = KINDS.iter().map(|kind| kind.label);
+    let labels = kinds().map(|kind| kind.label);
     let kinds: BTreeSet<String> = labels
         .chain(["dependents"])
         .map(|label| format!("{}.sql", label.replace(' ', "_")))

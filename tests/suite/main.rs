@@ -11,6 +11,7 @@ mod archives;
 mod bad_input;
 mod chroot;
 mod cli;
+mod cluster;
 mod comparator;
 mod connections;
 mod consistency;

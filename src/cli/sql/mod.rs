@@ -12,6 +12,7 @@ use super::output::diagnostic;
 use super::selection::read_list;
 use super::{Context, choose, exit::Outcome, human, place};
 use crate::archive::index::{CopyFormat, TableIndex};
+use crate::archive::manifest::Scope;
 use crate::archive::{Archive, Manifest};
 use crate::error::Result;
 use crate::pg::pin::{RestorePins, pin_restore_session};
@@ -28,6 +29,8 @@ Examples:
   pgark sql shop-2026 --data -f shop.sql          with all rows, as COPY blocks for psql or pgark exec
   pgark sql --data --inserts | other-client       with all rows, as INSERTs for any client
   pgark sql --data | pgark exec -d shop_new -1 -f -
+
+The script of an archive of globals holds the password hashes of the roles.
 
 Owners and grants are in the script: the roles must exist where it runs, or leave them out with -O -x. Rows that only the \
 binary format could carry cannot be written; they are named, with exit code 3.")]
@@ -158,6 +161,10 @@ impl Script<'_> {
     }
 
     fn wants(&self, entry: &Entry) -> bool {
+        // The script runs in a database that somebody made.
+        if entry.stage == Stage::Database {
+            return false;
+        }
         let listed = self.listed.as_ref();
         let is_content = is_content(&entry.label, entry.stage);
         let in_part = self.options.data || !is_content || is_configuration(entry);
@@ -166,10 +173,13 @@ impl Script<'_> {
 
     fn head(&mut self, manifest: &Manifest) -> Result<()> {
         let source = &manifest.source;
+        let what = match manifest.group.scope {
+            Scope::Globals => "what all databases share".to_owned(),
+            Scope::Full | Scope::Partial => format!("database {}", source.database),
+        };
         self.comment(&format!(
-            "Archive {} of database {}, {}, PostgreSQL {}",
+            "Archive {} of {what}, {}, PostgreSQL {}",
             manifest.name,
-            source.database,
             human::time(manifest.created),
             source.server_version_text,
         ))?;

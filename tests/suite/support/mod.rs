@@ -35,6 +35,17 @@ impl Major {
     fn is_installed(self) -> bool {
         self.home().join("ready").exists()
     }
+
+    /// Whether servers of this major can be started; says so where they cannot, or fails the test when `PGARK_REQUIRE_PG=1`.
+    pub(crate) fn is_there(self) -> bool {
+        let required = std::env::var("PGARK_REQUIRE_PG").is_ok_and(|value| value == "1");
+        let remedy = format!("PostgreSQL {self} is not installed; run scripts/servers {self}");
+        assert!(!required || self.is_installed(), "{remedy}");
+        if !self.is_installed() {
+            println!("left out: {remedy}");
+        }
+        self.is_installed()
+    }
 }
 
 impl fmt::Display for Major {
@@ -74,19 +85,13 @@ pub(crate) fn matrix() -> Vec<Major> {
 
 fn installed(variable: &str) -> Vec<Major> {
     let wanted = std::env::var(variable).unwrap_or_else(|_| "15,18".to_owned());
-    let required = std::env::var("PGARK_REQUIRE_PG").is_ok_and(|value| value == "1");
     let mut majors = Vec::new();
     for word in wanted.split([',', ' ']).filter(|word| !word.is_empty()) {
         let major: Major = word
             .parse()
             .unwrap_or_else(|problem| panic!("{variable}: {problem}"));
-        if major.is_installed() {
+        if major.is_there() {
             majors.push(major);
-        } else {
-            let remedy =
-                format!("PostgreSQL {major} is not installed; run scripts/servers {major}");
-            assert!(!required, "{remedy}");
-            println!("left out: {remedy}");
         }
     }
     majors.sort_unstable();

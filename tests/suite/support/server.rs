@@ -125,6 +125,19 @@ impl Server {
             .expect("only a private server is one test's to look into and to end")
     }
 
+    /// A database that is there already, and that nobody drops.
+    pub(crate) fn database(&self, name: &str) -> Database {
+        assert!(
+            self.is_private(),
+            "databases of a shared server belong to whoever made them"
+        );
+        Database {
+            place: self.place.clone(),
+            name: name.to_owned(),
+            cluster: self.cluster.clone(),
+        }
+    }
+
     /// Makes an empty database from `template0`, named after the hint and unique on the server. On a shared server it is
     /// dropped with the value.
     pub(crate) fn create_database(&self, hint: &str) -> Database {
