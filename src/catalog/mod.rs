@@ -6,4 +6,5 @@ pub mod fresh;
 pub mod listing;
 pub mod loader;
 pub mod lock;
+pub mod rights;
 pub mod wanted;

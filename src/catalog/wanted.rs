@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::kinds::arena::{Follows, Subject, class};
+use crate::kinds::arena::{CatalogId, Follows, Subject, class};
 use crate::kinds::core::{Core, FIRST_NORMAL_OID};
 use crate::kinds::row::Oid;
 use crate::toc::{Part, PartSet};
@@ -26,12 +26,21 @@ pub struct Wanted {
     pub mask: PartSet,
     /// Tables whose rows are wanted.
     pub rows: BTreeSet<Oid>,
+    /// True if the values of wanted sequences are wanted.
+    pub values: bool,
+    /// Tables that are not locked although their definition is wanted: the role may not, and no rows are read.
+    pub unlocked: BTreeSet<Oid>,
+    /// Objects that are left out whatever else says that they are wanted.
+    pub left_out: BTreeSet<CatalogId>,
 }
 
 impl Wanted {
     /// The parts wanted of a row; none if it is not dumped at all.
     pub fn parts(&self, subject: &Subject, core: &Core) -> PartSet {
         let id = subject.id;
+        if self.left_out.contains(&id) {
+            return PartSet::NONE;
+        }
         let acl_only = if core.has_acl(id) {
             PartSet::NONE.with(Part::Acl)
         } else {
@@ -56,7 +65,7 @@ impl Wanted {
                     .relations
                     .get(&relation)
                     .is_some_and(|parts| parts.has(Part::Define));
-                if wanted && !core.is_member(crate::kinds::arena::CatalogId::relation(relation)) {
+                if wanted && !core.is_member(CatalogId::relation(relation)) {
                     PartSet::ALL
                 } else {
                     PartSet::NONE

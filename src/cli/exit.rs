@@ -26,7 +26,11 @@ impl Outcome {
 /// The exit code of a failure. The match is exhaustive, so that a new kind of error gets its code on purpose.
 pub(crate) fn code_of(error: &Error) -> u8 {
     match error {
-        Error::Sql { .. } | Error::Store { .. } | Error::Refused { .. } | Error::Failed { .. } => 1,
+        Error::Sql { .. }
+        | Error::Store { .. }
+        | Error::Refused { .. }
+        | Error::Unreadable { .. }
+        | Error::Failed { .. } => 1,
         Error::Usage(_) => 2,
         Error::NotFound { .. } => 10,
         Error::Corrupt { .. } => 11,

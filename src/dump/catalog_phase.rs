@@ -1,5 +1,7 @@
 //! The catalog phase: lock, read, deparse, and compare with a fresh look; again if somebody changed what was read.
 
+use std::collections::BTreeSet;
+
 use super::entries::{self, Sections, Toc};
 use super::source::{self, SourceFacts};
 use super::{DumpOptions, open_fresh};
@@ -7,6 +9,7 @@ use crate::archive::manifest::Skipped;
 use crate::catalog::fresh::Definitions;
 use crate::catalog::loader::load;
 use crate::catalog::lock::{LockRequest, Locked, TRIES_MAX, lock_tables};
+use crate::catalog::rights::{Reach, Unreadable};
 use crate::error::{Error, Result};
 use crate::kinds::arena::{Catalog, CatalogId, RenderCx};
 use crate::kinds::toc_builder::{Aspect, Draft};
@@ -25,6 +28,10 @@ pub(super) struct Looked {
     pub toc: Toc,
     /// What is left out, with reasons.
     pub skipped: Vec<Skipped>,
+    /// False if something is left out because the role may not read it.
+    pub is_whole: bool,
+    /// How many objects are left out because of that, rows that an accepted filter hides not counted.
+    pub n_unreadable: u64,
 }
 
 /// Reads the catalog until a whole reading was undisturbed.
@@ -42,17 +49,35 @@ pub(super) async fn look(
             database: &facts.database.name,
             search_path: &facts.search_path,
             serializable_deferrable: options.serializable_deferrable,
+            reach: Reach {
+                definitions: !options.selection.data_only,
+                row_security: options.enable_row_security,
+            },
+            unreadable: if options.skip_unreadable {
+                Unreadable::LeaveOut
+            } else {
+                Unreadable::Refuse
+            },
         };
         let choose = |listing: &_| options.selection.choose(listing);
         let (owner, locked) = lock_tables(session, request, progress, &choose).await?;
         match read_once(settings, &owner, &locked, &facts, options).await? {
             Reading::Undisturbed(toc) => {
-                let skipped = skipped_rows(&locked, options);
+                let skipped = skipped(&locked, options);
+                let is_whole = locked.barriers.is_whole();
+                let mut toc = *toc;
+                for finding in locked.barriers.findings() {
+                    let warning = format!("left out, because the role may not read it: {finding}");
+                    progress.event(Event::Warning(warning.clone()));
+                    toc.warnings.push(warning);
+                }
                 return Ok(Looked {
                     owner,
                     facts,
-                    toc: *toc,
+                    toc,
                     skipped,
+                    is_whole,
+                    n_unreadable: locked.barriers.n_missing(),
                 });
             }
             Reading::Disturbed(by) => {
@@ -155,6 +180,18 @@ fn build(catalog: &Catalog, session: &Session, locked: &Locked, options: &DumpOp
         _ => true,
     };
     entries::build(cx, sections, &wanted_rows)
+}
+
+/// What the role may not read, then what the user left out.
+fn skipped(locked: &Locked, options: &DumpOptions) -> Vec<Skipped> {
+    let missing = locked.barriers.missing().into_iter();
+    let mut skipped: Vec<Skipped> = missing
+        .map(|(what, reason)| Skipped { what, reason })
+        .collect();
+    let named: BTreeSet<String> = skipped.iter().map(|skip| skip.what.clone()).collect();
+    let excluded = skipped_rows(locked, options).into_iter();
+    skipped.extend(excluded.filter(|skip| !named.contains(&skip.what)));
+    skipped
 }
 
 /// Tables whose definition is saved without rows; a dump without any rows says so by its options.

@@ -71,6 +71,10 @@ pub struct DumpOptions {
     pub serializable_deferrable: bool,
     /// Give up waiting for a table lock after so long.
     pub lock_wait: Option<Duration>,
+    /// Leave out what the role may not read, and record it; without it the dump fails and names everything.
+    pub skip_unreadable: bool,
+    /// Save the rows that row security lets the role see; without it a table with filtered rows is unreadable.
+    pub enable_row_security: bool,
     /// Tests prove that consistency hangs on the snapshot by leaving its import out.
     #[doc(hidden)]
     pub without_snapshot: bool,
@@ -90,9 +94,33 @@ impl Default for DumpOptions {
             keep_last: None,
             serializable_deferrable: false,
             lock_wait: None,
+            skip_unreadable: false,
+            enable_row_security: false,
             without_snapshot: false,
             cell_bytes: None,
         }
+    }
+}
+
+impl DumpOptions {
+    fn pins(&self, encoding: ClientEncoding) -> DumpPins<'static> {
+        DumpPins {
+            encoding,
+            row_security: self.enable_row_security,
+            ..DumpPins::default()
+        }
+    }
+
+    /// The options that narrow the dump, as the user would type them.
+    fn narrowing(&self) -> Vec<String> {
+        let switches = [
+            ("--skip-unreadable", self.skip_unreadable),
+            ("--enable-row-security", self.enable_row_security),
+        ];
+        let on = switches.iter().filter(|(_, on)| *on);
+        let mut narrowing = self.selection.as_options();
+        narrowing.extend(on.map(|(flag, _)| (*flag).to_owned()));
+        narrowing
     }
 }
 
@@ -116,6 +144,8 @@ pub struct DumpReport {
     pub new_bytes: u64,
     /// What was left out, with reasons.
     pub skipped: Vec<String>,
+    /// Of those, what the role may not read (`skip_unreadable`).
+    pub unreadable: u64,
     /// What the user should know.
     pub warnings: Vec<String>,
     /// Archives that were removed because of `keep_last`.
@@ -334,7 +364,10 @@ async fn open_coordinator(
     crate::pg::pooler::require_own_backend(&session, source).await?;
     let search_path = source::search_path(&session).await?;
     session
-        .pin(&pin_dump_session(session.version(), &DumpPins::default()))
+        .pin(&pin_dump_session(
+            session.version(),
+            &options.pins(ClientEncoding::Utf8),
+        ))
         .await?;
     if let Some(wait) = options.lock_wait {
         let set = format!("SET lock_timeout = {}", wait.as_millis());
@@ -353,10 +386,7 @@ async fn open_readers(
     options: &DumpOptions,
 ) -> Result<Vec<SnapshotReader>> {
     let version = looked.owner.session().version();
-    let pins = DumpPins {
-        encoding: ClientEncoding::Server,
-        ..DumpPins::default()
-    };
+    let pins = options.pins(ClientEncoding::Server);
     let open = async || {
         let session = connect(source, "dump worker").await?;
         session.pin(&pin_dump_session(version, &pins)).await?;
@@ -379,7 +409,7 @@ async fn open_fresh(settings: &ConnSettings, version: ServerVersion) -> Result<S
 }
 
 fn group_of(looked: &Looked, options: &DumpOptions) -> Group {
-    let scope = if options.selection.is_full() {
+    let scope = if options.selection.is_full() && looked.is_whole {
         Scope::Full
     } else {
         Scope::Partial

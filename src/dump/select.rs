@@ -109,6 +109,7 @@ impl Selection {
             ..Wanted::default()
         };
         wanted.extension_rows = wanted.everything;
+        wanted.values = !self.schema_only;
         wanted.large_objects = wanted.everything && !self.schema_only;
         if self.tables.is_empty() {
             for schema in listing

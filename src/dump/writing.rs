@@ -62,6 +62,7 @@ pub(super) struct Rows {
 pub(super) struct Committed {
     archive: Archive,
     warnings: Vec<String>,
+    n_unreadable: u64,
 }
 
 impl Committed {
@@ -123,7 +124,7 @@ pub(super) async fn write(
         created,
         group,
         source: looked.facts.source,
-        selection: options.selection.as_options(),
+        selection: options.narrowing(),
         skipped: looked.skipped,
         totals,
         toc: toc.refs(),
@@ -138,6 +139,7 @@ pub(super) async fn write(
     Ok(Committed {
         archive,
         warnings: looked.toc.warnings,
+        n_unreadable: looked.n_unreadable,
     })
 }
 
@@ -302,6 +304,7 @@ pub(super) fn report(
             .iter()
             .map(|one| format!("{}: {}", one.what, one.reason))
             .collect(),
+        unreadable: committed.n_unreadable,
         warnings: committed.warnings.clone(),
         removed,
         duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),

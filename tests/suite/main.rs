@@ -22,6 +22,7 @@ mod injection;
 mod kind_docs;
 mod memory;
 mod oracle;
+mod ordinary_user;
 mod recipe;
 mod restore_basic;
 mod round_trip;
