@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::archive::manifest::Source;
+use crate::archive::manifest::{ExtensionPlace, Source};
 use crate::error::{Error, Result};
 use crate::kinds::core::DatabaseFacts;
 use crate::kinds::row::{CatalogRow, catalog_row};
@@ -34,6 +34,17 @@ catalog_row! {
                 "NULL::pg_catalog.text".into()
             }
         }),
+    }
+}
+
+catalog_row! {
+    /// Extensions that somebody made.
+    struct ExtensionRow from
+        "pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace"
+        where "e.oid >= 16384" {
+        name: String = col("e.extname"),
+        version: String = col("e.extversion"),
+        schema: String = col("n.nspname"),
     }
 }
 
@@ -102,6 +113,7 @@ pub(super) async fn read(session: &Session, search_path: Vec<String>) -> Result<
         database: row.name.clone(),
         encoding: row.encoding,
         locale,
+        extensions: extensions(session).await?,
         snapshot_lsn: None,
         started: now,
         finished: now,
@@ -117,6 +129,20 @@ pub(super) async fn read(session: &Session, search_path: Vec<String>) -> Result<
         source,
         search_path,
     })
+}
+
+async fn extensions(session: &Session) -> Result<BTreeMap<String, ExtensionPlace>> {
+    let what = "the extensions' versions";
+    let rows = session
+        .query(what, &ExtensionRow::query(session.version()), &[])
+        .await?;
+    let mut extensions = BTreeMap::new();
+    for row in &rows {
+        let row = ExtensionRow::from_row(row).map_err(Error::sql(what, "reading them"))?;
+        let (version, schema) = (row.version, row.schema);
+        extensions.insert(row.name, ExtensionPlace { version, schema });
+    }
+    Ok(extensions)
 }
 
 /// The WAL position at this moment.

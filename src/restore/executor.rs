@@ -130,6 +130,9 @@ impl Executor<'_> {
         {
             return Err(lost(trouble.error));
         }
+        let mut worker = worker;
+        self.ledger
+            .forbid_all(worker.take_refused(), self.selection);
         self.idle.push(worker);
         let tasks = Arc::clone(&self.tasks);
         let planned = &tasks[id.0 as usize];
@@ -208,6 +211,7 @@ async fn work(
                 tablespace: None,
                 access_method: None,
                 statements: vec![format!("ANALYZE {target}")],
+                extras: Vec::new(),
                 outside: false,
             };
             vec![worker.run_alone(shared, target, &unit).await]

@@ -12,6 +12,7 @@ mod copy_in;
 mod create;
 mod definitions;
 mod executor;
+mod forbidden;
 mod leftover;
 mod load;
 mod options;
@@ -30,7 +31,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use options::{Check, RestoreOptions};
-pub use report::{Checked, Difference, Failure, Loss, Phase, RestoreReport, Skip};
+pub use report::{Checked, Difference, Failure, Forbidden, Loss, Phase, RestoreReport, Skip};
 
 use self::plan::PlanCx;
 use self::prove::Indexes;
@@ -93,6 +94,7 @@ pub async fn restore(
     let shared = Arc::new(Shared::new(target, options, chunks, progress));
     let guard = CancelOnDrop::new(&shared);
     let mut ledger = Ledger::default();
+    ledger.is_ordinary = !facts.is_superuser;
     for warning in warnings {
         shared.progress.event(Event::Warning(warning.clone()));
         ledger.warnings.push(warning);
@@ -171,8 +173,11 @@ async fn examine(
     if options.create {
         facts.encoding.clone_from(encoding);
     }
-    let verdict = preflight::judge(&wanted, &facts, encoding, options);
+    let mut verdict = preflight::judge(&wanted, &facts, encoding, options);
     findings.extend(verdict.findings);
+    let extensions = &archive.manifest().source.extensions;
+    let of_extensions = preflight::extension_warnings(&wanted, &facts, extensions);
+    verdict.warnings.extend(of_extensions);
     let to_fill = indexes
         .values()
         .filter_map(|index| match &selection.entry(index.entry).data {
@@ -246,6 +251,8 @@ impl Run<'_> {
             options: self.options,
             version: self.facts.version,
             encoding,
+            is_ordinary: !self.facts.is_superuser,
+            absent: &self.facts.absent,
             one_by_one: self.facts.has_foreign_keys,
         };
         let mut workers = vec![Worker::open(shared).await?];
@@ -312,6 +319,7 @@ impl Run<'_> {
             lost: plan::losses(cx),
             failed: ledger.failed,
             skipped: ledger.skipped,
+            forbidden: ledger.forbidden,
             warnings: ledger.warnings,
             phases: Vec::new(),
             checked,

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::forbidden::{Extra, keeper, part_name};
 use super::load::{self, Load};
 use super::options::RestoreOptions;
 use super::prove::Indexes;
@@ -27,6 +28,8 @@ pub(super) struct Unit {
     pub(super) tablespace: Option<String>,
     pub(super) access_method: Option<String>,
     pub(super) statements: Vec<String>,
+    /// Run after the statements; one that the target forbids is reported and takes nothing else away.
+    pub(super) extras: Vec<Extra>,
     /// True if the statements cannot run inside a transaction block.
     pub(super) outside: bool,
 }
@@ -78,6 +81,10 @@ pub(super) struct PlanCx<'a> {
     pub(super) version: ServerVersion,
     /// The archive's encoding.
     pub(super) encoding: &'a str,
+    /// False if the restoring role is a superuser.
+    pub(super) is_ordinary: bool,
+    /// Roles of providers or other versions that the target does not have: what they own or get is left out.
+    pub(super) absent: &'a BTreeSet<String>,
     /// True if tables must be loaded one after another, in TOC order, because foreign keys watch them.
     pub(super) one_by_one: bool,
 }
@@ -87,7 +94,7 @@ impl PlanCx<'_> {
         let mut text = statement.text();
         // RESET SESSION AUTHORIZATION takes the role of the session back too (manual, SET SESSION AUTHORIZATION).
         if let Some(role) = &self.options.role
-            && text.contains("RESET SESSION AUTHORIZATION")
+            && (text.contains("RESET SESSION AUTHORIZATION") || text.ends_with("; RESET ROLE"))
         {
             text.push_str(&sql!["; SET ROLE ", Ident::new(role)].text());
         }
@@ -101,14 +108,30 @@ impl PlanCx<'_> {
             tablespace: entry.tablespace.clone().filter(|_| keep_tablespace),
             access_method: entry.access_method.clone(),
             statements: statements.iter().map(|sql| self.text(sql)).collect(),
+            extras: Vec::new(),
             outside,
         }
     }
 
+    fn with_extras(&self, mut unit: Unit, extras: impl IntoIterator<Item = (Part, Sql)>) -> Unit {
+        let extra = |(part, sql): (Part, Sql)| Extra {
+            part: part_name(part),
+            statement: self.text(&sql),
+        };
+        unit.extras.extend(extras.into_iter().map(extra));
+        unit
+    }
+
+    /// True if a role that the statement names is not to be had.
+    fn names_absent(&self, sql: &Sql) -> bool {
+        sql.roles().any(|role| self.absent.contains(role))
+    }
+
     /// What runs right after creation: owner, comments, labels.
-    fn afterwards(&self, entry: &Entry) -> Vec<Sql> {
+    fn afterwards(&self, entry: &Entry) -> Vec<(Part, Sql)> {
         let owner = entry.owner.as_ref().filter(|_| !self.options.no_owner);
         let owner = owner.map(|owner| sql!["ALTER ", &owner.target, " OWNER TO ", &owner.role]);
+        let owner = owner.map(|sql| (Part::Owner, sql));
         let keep = |part: Part| match part {
             Part::Comment => !self.options.no_comments,
             Part::Owner => !self.options.no_owner,
@@ -118,7 +141,8 @@ impl PlanCx<'_> {
         let after = entry.after.iter().filter(|(part, _)| keep(*part));
         owner
             .into_iter()
-            .chain(after.map(|(_, sql)| sql.clone()))
+            .chain(after.cloned())
+            .filter(|(_, sql)| !self.names_absent(sql))
             .collect()
     }
 
@@ -135,12 +159,12 @@ impl PlanCx<'_> {
             .collect();
         let afterwards = self.afterwards(entry);
         match units.last_mut() {
-            Some(last) if !last.outside => {
-                last.statements
-                    .extend(afterwards.iter().map(|sql| self.text(sql)));
-            }
             _ if afterwards.is_empty() => {}
-            _ => units.push(self.unit(entry, &afterwards, false)),
+            Some(last) if !last.outside => {
+                let unit = units.pop().expect("it was just looked at");
+                units.push(self.with_extras(unit, afterwards));
+            }
+            _ => units.push(self.with_extras(self.unit(entry, &[], false), afterwards)),
         }
         units
     }
@@ -149,12 +173,15 @@ impl PlanCx<'_> {
         if self.options.no_privileges || entry.grants.is_empty() {
             return None;
         }
-        let grants: Vec<Sql> = entry
-            .grants
-            .iter()
-            .map(crate::toc::Grant::statement)
-            .collect();
-        Some(self.unit(entry, &grants, false))
+        let statement = if self.is_ordinary {
+            crate::toc::Grant::statement_of_member
+        } else {
+            crate::toc::Grant::statement
+        };
+        let grants = entry.grants.iter().map(statement);
+        let grants = grants.filter(|sql| !self.names_absent(sql));
+        let unit = self.unit(entry, &[], false);
+        Some(self.with_extras(unit, grants.map(|sql| (Part::Acl, sql))))
     }
 }
 
@@ -172,6 +199,7 @@ pub(super) fn definitions(cx: &PlanCx<'_>) -> Vec<Definition> {
                 let joins = !unit.outside && !next.outside;
                 if joins {
                     unit.statements.append(&mut next.statements);
+                    unit.extras.append(&mut next.extras);
                 }
                 joins
             });
@@ -184,7 +212,47 @@ pub(super) fn definitions(cx: &PlanCx<'_>) -> Vec<Definition> {
         .collect()
 }
 
-/// What the target's version cannot have of the chosen entries.
+/// Owners and privileges that are left out because the target does not have a provider's role.
+fn absences(cx: &PlanCx<'_>) -> Vec<Loss> {
+    let mut lost = Vec::new();
+    for entry in cx.selection.iter() {
+        let is_absent = |role: &&str| cx.absent.contains(*role);
+        let owner = entry.owner.iter().filter(|_| !cx.options.no_owner);
+        let owner = owner.map(|owner| (Part::Owner, owner.role.0.as_str()));
+        let after = entry.after.iter();
+        let after = after.flat_map(|(part, sql)| sql.roles().map(|role| (*part, role)));
+        let grants: Vec<Sql> = match cx.options.no_privileges {
+            true => Vec::new(),
+            false => entry
+                .grants
+                .iter()
+                .map(crate::toc::Grant::statement)
+                .collect(),
+        };
+        let grants = grants
+            .iter()
+            .flat_map(|sql| sql.roles().map(|role| (Part::Acl, role)));
+        let named: BTreeSet<(&str, &str)> = owner
+            .chain(after)
+            .chain(grants)
+            .filter(|(_, role)| is_absent(role))
+            .map(|(part, role)| (part_name(part), role))
+            .collect();
+        for (part, role) in named {
+            lost.push(Loss {
+                object: object_of(entry),
+                what: format!(
+                    "{part}: role {} of {} is not on this server",
+                    Ident::new(role).quoted(),
+                    keeper(role).unwrap_or("another server")
+                ),
+            });
+        }
+    }
+    lost
+}
+
+/// What the target's version cannot have of the chosen entries, and what has to do without a provider's role.
 pub(super) fn losses(cx: &PlanCx<'_>) -> Vec<Loss> {
     let lost = |entry: &Entry| {
         let what = form_for(entry, cx.version)?.lost.clone()?;
@@ -193,7 +261,9 @@ pub(super) fn losses(cx: &PlanCx<'_>) -> Vec<Loss> {
             what,
         })
     };
-    cx.selection.iter().filter_map(lost).collect()
+    let mut lost: Vec<Loss> = cx.selection.iter().filter_map(lost).collect();
+    lost.extend(absences(cx));
+    lost
 }
 
 /// Everything after the definitions. Entries that need one which `ledger` knows to be missing are skipped there.

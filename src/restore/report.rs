@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::forbidden::{forbids, part_name};
+use super::select::Selection;
+use super::worker::Refused;
 use crate::error::Error;
-use crate::toc::{Entry, EntryId};
+use crate::toc::{Entry, EntryId, Part};
 
 /// An object that could not be restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -41,6 +44,23 @@ pub struct Skip {
     pub object: String,
     /// Why.
     pub reason: String,
+}
+
+/// Something that the target does not let the restoring role do. What does not depend on it was restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Forbidden {
+    /// Kind and name.
+    pub object: String,
+    /// What of it is not there: `definition`, `rows`, `owner`, `comment`, `security label`, `privileges`.
+    pub part: &'static str,
+    /// The server's reason.
+    pub reason: String,
+    /// The SQLSTATE of the server's error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sqlstate: Option<String>,
+    /// The beginning of the statement, for whoever may run it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statement: Option<String>,
 }
 
 /// Something that the target's version cannot have.
@@ -102,6 +122,8 @@ pub struct RestoreReport {
     pub failed: Vec<Failure>,
     /// What was not tried because something that it needs failed.
     pub skipped: Vec<Skip>,
+    /// What the target forbids the restoring role.
+    pub forbidden: Vec<Forbidden>,
     /// What the target's version cannot have.
     pub lost: Vec<Loss>,
     /// What the user should know although the work went on.
@@ -114,10 +136,11 @@ pub struct RestoreReport {
 }
 
 impl RestoreReport {
-    /// True if nothing failed, was skipped, or differs.
+    /// True if nothing failed, was skipped, was forbidden, or differs.
     pub fn is_complete(&self) -> bool {
         let same = self.checked.as_ref().is_none_or(|c| c.different.is_empty());
-        self.failed.is_empty() && self.skipped.is_empty() && same
+        let done = self.failed.is_empty() && self.skipped.is_empty();
+        done && self.forbidden.is_empty() && same
     }
 }
 
@@ -171,6 +194,29 @@ impl Failure {
     }
 }
 
+impl Forbidden {
+    fn new(object: String, part: &'static str, trouble: &Trouble) -> Forbidden {
+        let Failure {
+            object,
+            message,
+            sqlstate,
+            statement,
+            ..
+        } = Failure::new(object, trouble);
+        let reason = match &trouble.error {
+            Error::Failed { problem, .. } => problem.clone(),
+            _ => message,
+        };
+        Forbidden {
+            object,
+            part,
+            reason,
+            sqlstate,
+            statement,
+        }
+    }
+}
+
 fn beginning(statement: &str) -> String {
     let mut text: String = statement.chars().take(STATEMENT_CHARS).collect();
     if text.len() < statement.len() {
@@ -198,6 +244,9 @@ pub(super) struct Ledger {
     bad: BTreeMap<EntryId, String>,
     pub(super) failed: Vec<Failure>,
     pub(super) skipped: Vec<Skip>,
+    pub(super) forbidden: Vec<Forbidden>,
+    /// True if the restoring role is no superuser: what it may not do is forbidden rather than failed.
+    pub(super) is_ordinary: bool,
     pub(super) warnings: Vec<String>,
     pub(super) n_rows: u64,
     pub(super) raw_bytes: u64,
@@ -217,8 +266,28 @@ impl Ledger {
     /// Notes a failure; the first of an entry with several tasks counts.
     pub(super) fn fail(&mut self, entry: &Entry, trouble: &Trouble) {
         let object = object_of(entry);
-        if self.bad.insert(entry.id, object.clone()).is_none() {
+        if self.bad.insert(entry.id, object.clone()).is_some() {
+            return;
+        }
+        if self.is_ordinary && forbids(&trouble.error, &entry.label) {
+            let part = if entry.data.is_some() {
+                Part::Data
+            } else {
+                Part::Define
+            };
+            self.forbidden
+                .push(Forbidden::new(object, part_name(part), trouble));
+        } else {
             self.failed.push(Failure::new(object, trouble));
+        }
+    }
+
+    /// Notes statements after creation that the target forbade; their objects are there.
+    pub(super) fn forbid_all(&mut self, refused: Vec<Refused>, selection: &Selection) {
+        for one in refused {
+            let object = object_of(selection.entry(one.entry));
+            self.forbidden
+                .push(Forbidden::new(object, one.part, &one.trouble));
         }
     }
 

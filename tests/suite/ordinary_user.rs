@@ -10,9 +10,11 @@ use pgark::archive::{Archive, Repository};
 use pgark::dump::{DumpOptions, DumpReport, dump};
 use pgark::error::Error;
 use pgark::progress::Silent;
+use pgark::restore::Forbidden;
 use pgark::store::MemoryStore;
 
-use crate::round_trip::{restore_all, settings};
+use crate::round_trip::{dump_to_memory, restore_all, settings};
+use crate::support::pair::Pair;
 use crate::support::{Database, Major, Server, majors, matrix, pgark};
 
 /// Everything that a role may be unable to read, each kind at least once, and something of each that it may.
@@ -236,4 +238,117 @@ fn a_refusal_can_be_given_to_psql_as_it_is() {
     database.psql(&script.join("\n"));
     let (code, [_, said]) = dump(&["--name", "whole"]);
     assert_eq!(code, Some(0), "{said}");
+}
+
+/// A database as an application has it on a managed service, with what only the provider may make.
+const MANAGED: &str = r#"
+CREATE ROLE app LOGIN; CREATE ROLE other; CREATE ROLE giver; CREATE ROLE taker; CREATE ROLE friend; CREATE ROLE rds_superuser;
+GRANT friend TO app;
+CREATE SCHEMA app AUTHORIZATION app;
+CREATE EXTENSION hstore;
+COMMENT ON EXTENSION hstore IS 'ours';
+CREATE EXTENSION pageinspect;
+CREATE FUNCTION app.internal(int, int) RETURNS int LANGUAGE internal AS 'int4pl';
+CREATE FUNCTION app.tight(int) RETURNS bool LANGUAGE sql IMMUTABLE LEAKPROOF AS 'SELECT true';
+CREATE FUNCTION app.quiet() RETURNS int LANGUAGE sql SET session_replication_role = 'replica' AS 'SELECT 1';
+CREATE FOREIGN DATA WRAPPER wrap;
+CREATE SERVER remote FOREIGN DATA WRAPPER wrap;
+CREATE PUBLICATION everything FOR ALL TABLES;
+CREATE SUBSCRIPTION feed CONNECTION 'host=example password=pw' PUBLICATION p WITH (connect = false, slot_name = NONE);
+SET ROLE app;
+GRANT USAGE ON SCHEMA app TO giver, friend;
+CREATE TABLE app.orders (id serial PRIMARY KEY, tags public.hstore, note text);
+INSERT INTO app.orders (tags, note) SELECT public.hstore('a', i::text), 'n' || i FROM generate_series(1, 100) AS i;
+CREATE INDEX ON app.orders USING gin (tags);
+CREATE TABLE app.items (id int, "order" int REFERENCES app.orders);
+INSERT INTO app.items VALUES (1, 1), (2, 2);
+CREATE TYPE app.mood AS ENUM ('good', 'bad');
+CREATE VIEW app.sums AS SELECT count(*) FROM app.items;
+COMMENT ON TABLE app.orders IS 'all of them';
+SELECT lo_from_bytea(4711, 'large');
+GRANT SELECT ON app.orders TO giver WITH GRANT OPTION;
+GRANT SELECT ON app.items TO friend WITH GRANT OPTION;
+GRANT SELECT ON app.orders TO rds_superuser;
+GRANT SELECT ON app.items TO other;
+RESET ROLE;
+SET ROLE giver; GRANT SELECT ON app.orders TO taker; RESET ROLE;
+SET ROLE friend; GRANT SELECT ON app.items TO taker; RESET ROLE;
+CREATE CAST (app.mood AS xml) WITH INOUT;
+ALTER TYPE app.mood OWNER TO app;
+ALTER DEFAULT PRIVILEGES FOR ROLE other GRANT SELECT ON TABLES TO taker;
+ALTER DEFAULT PRIVILEGES FOR ROLE app GRANT SELECT ON TABLES TO taker;
+CREATE FUNCTION public.tell() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+ALTER FUNCTION public.tell() OWNER TO app;
+CREATE EVENT TRIGGER told ON ddl_command_end EXECUTE FUNCTION public.tell();
+GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_waldir() TO taker;
+"#;
+
+/// A target where `app` owns an empty database and no more, on a server where the provider has made `hstore`.
+fn managed_target(pair: &Pair) -> Database {
+    let target = pair.target.create_database("managed");
+    target.psql(&format!(
+        r#"CREATE ROLE app LOGIN; CREATE ROLE other; CREATE ROLE giver; CREATE ROLE taker; CREATE ROLE friend; GRANT friend TO app;
+           ALTER DATABASE {0} OWNER TO app; GRANT CREATE ON SCHEMA public TO app; CREATE EXTENSION hstore"#,
+        target.name()
+    ));
+    target
+}
+
+#[tokio::test]
+async fn what_a_provider_forbids_does_not_fail_the_rest() {
+    for major in majors() {
+        let pair = Pair::start(major);
+        let source = pair.source.create_database("managed");
+        source.psql(&format!("SET client_min_messages = error; {MANAGED}"));
+        let archive = dump_to_memory(&settings(&source.conninfo()), &DumpOptions::default())
+            .await
+            .unwrap();
+        let target = managed_target(&pair);
+        let report = restore_all(&archive, &settings(&as_role(&target, "app")), 2)
+            .await
+            .unwrap_or_else(|error| panic!("{major}: {error}"));
+        let parts = |one: &Forbidden| format!("{}: {}", one.object, one.part);
+        let mut forbidden: Vec<String> = report.forbidden.iter().map(parts).collect();
+        forbidden.sort();
+        let expected = [
+            "default privileges tables of other: privileges",
+            "event trigger told: definition",
+            "extension hstore: comment",
+            "extension pageinspect: definition",
+            "foreign data wrapper wrap: definition",
+            "function app.internal(integer,integer): definition",
+            "function app.quiet(): definition",
+            "function app.tight(integer): definition",
+            "function pg_catalog.pg_ls_waldir(): privileges",
+            "publication everything: definition",
+            "subscription feed: definition",
+            "table app.orders: privileges",
+        ];
+        assert_eq!(forbidden, expected, "{major}: {report:#?}");
+        assert!(report.forbidden.iter().all(|one| !one.reason.is_empty()));
+        assert_eq!(report.failed, [], "{major}");
+        let skipped: Vec<&str> = report.skipped.iter().map(|s| s.object.as_str()).collect();
+        assert_eq!(skipped, ["foreign server remote"], "{major}");
+        let lost: Vec<&str> = report.lost.iter().map(|l| l.what.as_str()).collect();
+        assert_eq!(
+            lost,
+            [r#"privileges: role "rds_superuser" of Amazon RDS is not on this server"#],
+            "{major}"
+        );
+        assert!(!report.is_complete());
+        for words in [
+            "only a superuser may create",
+            "pageinspect",
+            "granted by others",
+        ] {
+            let warned = report.warnings.iter().any(|text| text.contains(words));
+            assert!(warned, "{major}: {words}: {:#?}", report.warnings);
+        }
+        let state = "SELECT (SELECT string_agg(md5(o::text), '' ORDER BY id) FROM app.orders o), (SELECT count(*) FROM app.items),
+            (SELECT indexdef FROM pg_indexes WHERE indexname = 'orders_tags_idx'), md5(lo_get(4711)), obj_description('app.orders'::regclass),
+            (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM pg_class, unnest(relacl) AS a WHERE oid = 'app.items'::regclass),
+            (SELECT string_agg(relname || relowner::regrole, ' ' ORDER BY relname) FROM pg_class WHERE relnamespace = 'app'::regnamespace),
+            (SELECT count(*) FROM pg_default_acl WHERE defaclrole = 'app'::regrole), (SELECT count(*) FROM pg_cast WHERE castsource = 'app.mood'::regtype)";
+        assert_eq!(source.psql(state), target.psql(state), "{major}");
+    }
 }
