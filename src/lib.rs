@@ -18,7 +18,7 @@
 //!
 //! # The verbs
 //!
-//! [`dump()`], [`list()`], [`verify()`] and [`restore()`], each with options whose default does the ordinary thing, and a report.
+//! [`dump()`], [`list()`], [`verify()`] and [`restore()`], and [`doctor()`] before them, each with options whose default does the ordinary thing, and a report.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -132,6 +132,7 @@ pub mod archive;
 pub mod catalog;
 #[doc(hidden)] // the program, not the library
 pub mod cli;
+pub mod doctor;
 pub mod dump;
 pub mod error;
 pub mod graph;
@@ -147,6 +148,7 @@ pub mod toc;
 pub use archive::chunker::ChunkSettings;
 pub use archive::records::Depth;
 pub use archive::{Archive, ArchiveName, GroupFilter, Repository};
+pub use doctor::{DoctorOptions, DoctorReport, doctor};
 pub use dump::select::Selection;
 pub use dump::{DumpOptions, DumpReport, dump};
 pub use error::{Error, Result};

@@ -11,6 +11,8 @@ use regex::Regex;
 /// From the top down. A module may name modules of the layers below its own, and those that `BESIDE` lists.
 const LAYERS: &[&[&str]] = &[
     &["cli"],
+    // It asks what the verbs themselves would ask before they begin.
+    &["doctor"],
     &["dump", "restore", "manage"],
     &["catalog", "archive", "graph"],
     &["kinds", "store"],
@@ -53,7 +55,9 @@ const OF_DRIVER: &[&str] = &[
     "error",
     "types",
 ];
-const READERS_OF_ROWS: &[&str] = &["kinds", "catalog", "dump", "restore", "error", "cli"];
+const READERS_OF_ROWS: &[&str] = &[
+    "kinds", "catalog", "dump", "restore", "doctor", "error", "cli",
+];
 
 /// A path that a source file names, without what only tests name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

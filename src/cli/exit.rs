@@ -11,6 +11,8 @@ pub(crate) enum Outcome {
     Incomplete,
     /// A verification found damage.
     Damaged,
+    /// The doctor found what stands in the way.
+    Problems,
 }
 
 impl Outcome {
@@ -19,6 +21,7 @@ impl Outcome {
             Outcome::Done => 0,
             Outcome::Incomplete => 3,
             Outcome::Damaged => 11,
+            Outcome::Problems => 15,
         }
     }
 }
@@ -90,7 +93,12 @@ mod tests {
             .lines()
             .filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok())
             .collect();
-        let outcomes = [Outcome::Done, Outcome::Incomplete, Outcome::Damaged];
+        let outcomes = [
+            Outcome::Done,
+            Outcome::Incomplete,
+            Outcome::Damaged,
+            Outcome::Problems,
+        ];
         let mut used: Vec<u8> = errors().iter().map(code_of).collect();
         used.extend(outcomes.map(Outcome::exit_code));
         used.sort_unstable();
@@ -105,5 +113,6 @@ mod tests {
         assert_eq!(Outcome::Done.exit_code(), 0);
         assert_eq!(Outcome::Incomplete.exit_code(), 3);
         assert_eq!(Outcome::Damaged.exit_code(), 11);
+        assert_eq!(Outcome::Problems.exit_code(), 15);
     }
 }

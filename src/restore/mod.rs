@@ -106,6 +106,36 @@ pub async fn restore(
     Ok(report)
 }
 
+/// What a restore would say before its first change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Foreseen {
+    /// What it would be refused for, each with its remedy.
+    pub findings: Vec<String>,
+    /// What it would warn of.
+    pub warnings: Vec<String>,
+}
+
+/// Examines a target as [`restore`] does, and leaves it there. The archive's rows are not proved.
+///
+/// # Errors
+/// [`Error::Usage`] for options and patterns, [`Error::Connect`], [`Error::Corrupt`] if the archive's lists cannot be read.
+pub async fn check_target(
+    archive: &Archive,
+    target: &ConnSettings,
+    options: &RestoreOptions,
+) -> Result<Foreseen> {
+    let name = archive.name().as_str();
+    let selection = Selection::new(name, archive.entries().await?, options)?;
+    let (indexes, damages) = prove::read_indexes(archive, &selection).await?;
+    let examined = examine(archive, target, options, &selection, &indexes).await?;
+    examined.session.close().await;
+    let mut findings = prove::listed(damages);
+    findings.extend(examined.findings);
+    let mut warnings = preflight::repository_warnings(archive);
+    warnings.extend(examined.warnings);
+    Ok(Foreseen { findings, warnings })
+}
+
 /// Measures the parts of a restore.
 struct Clock {
     since: Instant,

@@ -252,7 +252,10 @@ CREATE FUNCTION app.internal(int, int) RETURNS int LANGUAGE internal AS 'int4pl'
 CREATE FUNCTION app.tight(int) RETURNS bool LANGUAGE sql IMMUTABLE LEAKPROOF AS 'SELECT true';
 CREATE FUNCTION app.quiet() RETURNS int LANGUAGE sql SET session_replication_role = 'replica' AS 'SELECT 1';
 CREATE FOREIGN DATA WRAPPER wrap;
+GRANT USAGE ON FOREIGN DATA WRAPPER wrap TO app;
 CREATE SERVER remote FOREIGN DATA WRAPPER wrap;
+ALTER SERVER remote OWNER TO app;
+ALTER FUNCTION app.quiet() OWNER TO app;
 CREATE PUBLICATION everything FOR ALL TABLES;
 CREATE SUBSCRIPTION feed CONNECTION 'host=example password=pw' PUBLICATION p WITH (connect = false, slot_name = NONE);
 SET ROLE app;
