@@ -15,6 +15,7 @@ mod comparator;
 mod connections;
 mod consistency;
 mod damage;
+mod doctor;
 mod dumping;
 mod groups;
 mod harness;
