@@ -9,6 +9,10 @@ use crate::toc::{Part, PartSet};
 
 /// The decision.
 #[derive(Debug, Clone, Default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a kind of thing that is wanted or not, in any combination"
+)]
 pub struct Wanted {
     /// Parts of each wanted relation.
     pub relations: BTreeMap<Oid, PartSet>,

@@ -52,7 +52,7 @@ impl Doctor {
             target: target.transpose()?,
             archive,
         };
-        let report = doctor(&source, &options).await?;
+        let report = doctor(&source, &options).await;
         cx.shown.finish();
         if cx.common.json {
             let mut value = serde_json::to_value(&report)

@@ -34,6 +34,10 @@ pub(crate) struct Dump {
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "How")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 struct How {
     /// Connections that read rows [default: the number of cores]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]

@@ -64,7 +64,10 @@ pub(super) async fn look(session: &Session, checks: &mut Vec<Check>) {
     );
     checks.push(
         match rows::<PreparedRow>(session, "prepared transactions").await {
-            Ok(found) => prepared(found.into_iter().map(|row| row.name).collect()),
+            Ok(found) => {
+                let names: Vec<String> = found.into_iter().map(|row| row.name).collect();
+                prepared(&names)
+            }
             Err(error) => Check::unseen("prepared", &error),
         },
     );
@@ -123,7 +126,7 @@ fn exclusive(found: &[ExclusiveRow]) -> Check {
     )
 }
 
-fn prepared(names: Vec<String>) -> Check {
+fn prepared(names: &[String]) -> Check {
     if names.is_empty() {
         return Check::ok("prepared", "no prepared transaction is left");
     }

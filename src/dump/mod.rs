@@ -54,6 +54,10 @@ const LEASE_LASTS: Duration = Duration::from_secs(48 * 60 * 60);
 
 /// How a database is dumped.
 #[derive(Debug, Clone)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a thing that the user asks for or not, in any combination"
+)]
 pub struct DumpOptions {
     /// Connections that read rows, besides the coordinator's.
     pub jobs: usize,

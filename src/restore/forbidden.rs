@@ -1,9 +1,13 @@
 //! What a target lets only others do: which errors mean that, which definitions are known to need a superuser, and which roles
 //! belong to providers or to the server. Pure; labels and names serve as hints here, and what is unknown is simply tried.
 
+use std::collections::BTreeSet;
+
+use super::plan::PlanCx;
+use super::report::{Loss, object_of};
 use crate::error::Error;
-use crate::sql::Sql;
-use crate::toc::{Entry, Form, Part};
+use crate::sql::{Ident, Sql};
+use crate::toc::{Entry, Form, Grant, Part};
 
 /// A statement after creation that the target may forbid without taking the object away.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +116,43 @@ pub(super) fn keeper(role: &str) -> Option<&'static str> {
         .iter()
         .find(|(beginning, _)| role.starts_with(beginning))
         .map(|(_, provider)| *provider)
+}
+
+/// Owners and privileges that are left out because the target does not have a provider's role.
+pub(super) fn absences(cx: &PlanCx<'_>) -> Vec<Loss> {
+    let mut lost = Vec::new();
+    for entry in cx.selection.iter() {
+        let is_absent = |role: &&str| cx.absent.contains(*role);
+        let owner = entry.owner.iter().filter(|_| !cx.options.no_owner);
+        let owner = owner.map(|owner| (Part::Owner, owner.role.0.as_str()));
+        let after = entry.after.iter();
+        let after = after.flat_map(|(part, sql)| sql.roles().map(|role| (*part, role)));
+        let grants: Vec<Sql> = if cx.options.no_privileges {
+            Vec::new()
+        } else {
+            entry.grants.iter().map(Grant::statement).collect()
+        };
+        let grants = grants
+            .iter()
+            .flat_map(|sql| sql.roles().map(|role| (Part::Acl, role)));
+        let named: BTreeSet<(&str, &str)> = owner
+            .chain(after)
+            .chain(grants)
+            .filter(|(_, role)| is_absent(role))
+            .map(|(part, role)| (part_name(part), role))
+            .collect();
+        for (part, role) in named {
+            lost.push(Loss {
+                object: object_of(entry),
+                what: format!(
+                    "{part}: role {} of {} is not on this server",
+                    Ident::new(role).quoted(),
+                    keeper(role).unwrap_or("another server")
+                ),
+            });
+        }
+    }
+    lost
 }
 
 /// Packages that bring extensions, where that is not the one of the server's own contrib modules.

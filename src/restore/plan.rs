@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::forbidden::{Extra, keeper, part_name};
+use super::forbidden::{Extra, absences, part_name};
 use super::load::{self, Load};
 use super::options::RestoreOptions;
 use super::prove::Indexes;
@@ -210,46 +210,6 @@ pub(super) fn definitions(cx: &PlanCx<'_>) -> Vec<Definition> {
             }
         })
         .collect()
-}
-
-/// Owners and privileges that are left out because the target does not have a provider's role.
-fn absences(cx: &PlanCx<'_>) -> Vec<Loss> {
-    let mut lost = Vec::new();
-    for entry in cx.selection.iter() {
-        let is_absent = |role: &&str| cx.absent.contains(*role);
-        let owner = entry.owner.iter().filter(|_| !cx.options.no_owner);
-        let owner = owner.map(|owner| (Part::Owner, owner.role.0.as_str()));
-        let after = entry.after.iter();
-        let after = after.flat_map(|(part, sql)| sql.roles().map(|role| (*part, role)));
-        let grants: Vec<Sql> = match cx.options.no_privileges {
-            true => Vec::new(),
-            false => entry
-                .grants
-                .iter()
-                .map(crate::toc::Grant::statement)
-                .collect(),
-        };
-        let grants = grants
-            .iter()
-            .flat_map(|sql| sql.roles().map(|role| (Part::Acl, role)));
-        let named: BTreeSet<(&str, &str)> = owner
-            .chain(after)
-            .chain(grants)
-            .filter(|(_, role)| is_absent(role))
-            .map(|(part, role)| (part_name(part), role))
-            .collect();
-        for (part, role) in named {
-            lost.push(Loss {
-                object: object_of(entry),
-                what: format!(
-                    "{part}: role {} of {} is not on this server",
-                    Ident::new(role).quoted(),
-                    keeper(role).unwrap_or("another server")
-                ),
-            });
-        }
-    }
-    lost
 }
 
 /// What the target's version cannot have of the chosen entries, and what has to do without a provider's role.

@@ -12,6 +12,10 @@ use crate::pg::{ServerVersion, Session};
 
 /// What is true of the target before the first change.
 #[derive(Debug)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of the target by itself"
+)]
 pub(super) struct TargetFacts {
     pub(super) version: ServerVersion,
     /// The database's encoding.

@@ -319,7 +319,7 @@ async fn what_a_provider_forbids_does_not_fail_the_rest() {
             "extension hstore: comment",
             "extension pageinspect: definition",
             "foreign data wrapper wrap: definition",
-            "function app.internal(integer,integer): definition",
+            "function app.internal(integer, integer): definition",
             "function app.quiet(): definition",
             "function app.tight(integer): definition",
             "function pg_catalog.pg_ls_waldir(): privileges",
