@@ -290,8 +290,8 @@ GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_waldir() TO taker;
 fn managed_target(pair: &Pair) -> Database {
     let target = pair.target.create_database("managed");
     target.psql(&format!(
-        r#"CREATE ROLE app LOGIN; CREATE ROLE other; CREATE ROLE giver; CREATE ROLE taker; CREATE ROLE friend; GRANT friend TO app;
-           ALTER DATABASE {0} OWNER TO app; GRANT CREATE ON SCHEMA public TO app; CREATE EXTENSION hstore"#,
+        "CREATE ROLE app LOGIN; CREATE ROLE other; CREATE ROLE giver; CREATE ROLE taker; CREATE ROLE friend; GRANT friend TO app;
+           ALTER DATABASE {0} OWNER TO app; GRANT CREATE ON SCHEMA public TO app; CREATE EXTENSION hstore",
         target.name()
     ));
     target
