@@ -106,6 +106,19 @@ pub enum Error {
         findings: Vec<String>,
     },
 
+    /// The role may not read all of what was asked for; nothing was written. Exit code 1.
+    #[error("{what}: the role may not read all of it; nothing was written:\n{}", bullets(.findings))]
+    Unreadable {
+        /// What was to be read, and by whom.
+        what: String,
+        /// What cannot be read, a line for each kind of object.
+        findings: Vec<String>,
+        /// The statements that give the role what it lacks, to be run as they are.
+        cures: Vec<String>,
+        /// What else helps, in words.
+        remedy: String,
+    },
+
     /// Anything else that ended the work. Exit code 1.
     #[error("{object}: {problem}")]
     Failed {
@@ -172,6 +185,7 @@ impl Error {
             Error::Connect { remedy, .. }
             | Error::NotFound { remedy, .. }
             | Error::Busy { remedy, .. }
+            | Error::Unreadable { remedy, .. }
             | Error::Failed { remedy, .. } => Some(remedy.as_str()).filter(|text| !text.is_empty()),
             _ => None,
         }

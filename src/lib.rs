@@ -18,7 +18,7 @@
 //!
 //! # The verbs
 //!
-//! [`dump()`], [`list()`], [`verify()`] and [`restore()`], each with options whose default does the ordinary thing, and a report.
+//! [`dump()`], [`list()`], [`verify()`] and [`restore()`], and [`doctor()`] before them, each with options whose default does the ordinary thing, and a report.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -133,6 +133,7 @@ pub mod catalog;
 #[doc(hidden)] // the program, not the library
 pub mod cli;
 pub mod cluster;
+pub mod doctor;
 pub mod dump;
 pub mod error;
 pub mod graph;
@@ -150,6 +151,7 @@ pub use archive::chunker::ChunkSettings;
 pub use archive::records::Depth;
 pub use archive::{Archive, ArchiveName, GroupFilter, Repository};
 pub use cluster::{ClusterDumpOptions, ClusterRestoreOptions, dump_cluster, restore_cluster};
+pub use doctor::{DoctorOptions, DoctorReport, doctor};
 pub use dump::globals::{GlobalsOptions, dump_globals};
 pub use dump::{DumpOptions, DumpReport, dump};
 pub use error::{Error, Result};

@@ -286,10 +286,22 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// The statement; three of them in one text where the grantor is not the owner.
+    /// The statement; three of them in one text where the grantor is not the owner, which only a superuser can run.
     ///
     /// `GRANTED BY` is no substitute: for object privileges it is refused unless it names the current role (seen on 15).
     pub fn statement(&self) -> Sql {
+        self.by_grantor(
+            "SET SESSION AUTHORIZATION ",
+            "; RESET SESSION AUTHORIZATION",
+        )
+    }
+
+    /// The same for a role that is no superuser: it can be the grantor where it is a member of it.
+    pub fn statement_of_member(&self) -> Sql {
+        self.by_grantor("SET ROLE ", "; RESET ROLE")
+    }
+
+    fn by_grantor(&self, enter: &'static str, leave: &'static str) -> Sql {
         let verb = if self.grant { "GRANT " } else { "REVOKE " };
         let direction = if self.grant { " TO " } else { " FROM " };
         let option = if self.with_grant_option {
@@ -310,13 +322,7 @@ impl Grant {
         ];
         match &self.grantor {
             Some(grantor) => {
-                sql![
-                    "SET SESSION AUTHORIZATION ",
-                    grantor,
-                    "; ",
-                    text,
-                    "; RESET SESSION AUTHORIZATION"
-                ]
+                sql![enter, grantor, "; ", text, leave]
             }
             None => text,
         }

@@ -12,6 +12,8 @@ use regex::Regex;
 const LAYERS: &[&[&str]] = &[
     &["cli"],
     &["cluster"],
+    // It asks what the verbs themselves would ask before they begin.
+    &["doctor"],
     &["dump", "restore", "manage"],
     &["catalog", "archive", "graph"],
     &["kinds", "store"],
@@ -56,7 +58,9 @@ const OF_DRIVER: &[&str] = &[
     "error",
     "types",
 ];
-const READERS_OF_ROWS: &[&str] = &["kinds", "catalog", "dump", "restore", "error", "cli"];
+const READERS_OF_ROWS: &[&str] = &[
+    "kinds", "catalog", "dump", "restore", "doctor", "error", "cli",
+];
 
 /// A path that a source file names, without what only tests name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -100,6 +100,7 @@ pub(crate) fn manifest(repository: &Repository, name: &str) -> Manifest {
             database: "shop".into(),
             encoding: "UTF8".into(),
             locale: [("collate".to_owned(), "C".to_owned())].into(),
+            extensions: [].into(),
             snapshot_lsn: Some("0/1".into()),
             started: created,
             finished: created,

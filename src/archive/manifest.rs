@@ -88,6 +88,9 @@ pub struct Source {
     /// The database's locale: `collate`, `ctype`, `provider`, `icu_locale`, … as far as the server has them.
     #[serde(default)]
     pub locale: BTreeMap<String, String>,
+    /// The extensions, without those that every database has.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extensions: BTreeMap<String, ExtensionPlace>,
     /// The WAL position when the snapshot was taken; `None` on a standby that does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot_lsn: Option<String>,
@@ -133,6 +136,15 @@ pub struct SetMember {
     pub manifest: Digest,
     /// Its database.
     pub database: String,
+}
+
+/// Which extension the source had, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExtensionPlace {
+    /// Its version.
+    pub version: String,
+    /// Its schema.
+    pub schema: String,
 }
 
 /// Something that was not saved.

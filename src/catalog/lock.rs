@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::listing::Listing;
 use super::lock_table::LockTable;
+use super::rights::{Barriers, Reach, Unreadable};
 use super::wanted::Wanted;
 use crate::error::{Error, Result};
 use crate::kinds::row::Oid;
@@ -26,8 +27,10 @@ const LOCK_BYTES_MAX: usize = 100_000;
 pub struct Locked {
     /// Relations as the transaction's snapshot has them.
     pub listing: Listing,
-    /// The decision made from that listing.
+    /// The decision made from that listing, without what cannot be read.
     pub wanted: Wanted,
+    /// What cannot be read; empty unless that was to be left out.
+    pub barriers: Barriers,
 }
 
 /// Where and how tables are locked.
@@ -41,11 +44,39 @@ pub struct LockRequest<'a> {
     pub serializable_deferrable: bool,
     /// The server's room for locks.
     pub lock_table: LockTable,
+    /// How much is going to be read.
+    pub reach: Reach,
+    /// What becomes of what the role cannot read.
+    pub unreadable: Unreadable,
+}
+
+impl LockRequest<'_> {
+    /// What is wanted of a listing and can be read.
+    ///
+    /// Errors: [`Error::Unreadable`] if something cannot be and may not be left out.
+    async fn decide(
+        &self,
+        session: &Session,
+        listing: &Listing,
+        choose: &(dyn Fn(&Listing) -> Result<Wanted> + Sync),
+    ) -> Result<(Wanted, Barriers)> {
+        let mut wanted = choose(listing)?;
+        let barriers = Barriers::find(session, listing, &wanted, self.reach).await?;
+        match self.unreadable {
+            Unreadable::Refuse if !barriers.is_empty() => {
+                return Err(barriers.refusal(self.database, session.version()));
+            }
+            Unreadable::Refuse => {}
+            Unreadable::LeaveOut => barriers.leave_out(&mut wanted),
+        }
+        barriers.spare_locks(&mut wanted);
+        Ok((wanted, barriers))
+    }
 }
 
 /// Lists, locks and lists again until every wanted table is locked under the name and OID that the snapshot has.
 ///
-/// Errors name the table that could not be locked, or that kept changing.
+/// Errors: [`Error::Unreadable`] before anything is locked; others name the table that could not be locked, or that kept changing.
 pub async fn lock_tables(
     mut session: Session,
     request: LockRequest<'_>,
@@ -57,11 +88,13 @@ pub async fn lock_tables(
         search_path,
         serializable_deferrable,
         lock_table,
+        ..
     } = request;
     let mut last_change = String::new();
     for _ in 0..TRIES_MAX {
         let before = Listing::read(&session, database, search_path).await?;
-        let names = lockable(&before, &choose(&before)?);
+        let (wanted, _) = request.decide(&session, &before, choose).await?;
+        let names = lockable(&before, &wanted);
         let owner = SnapshotOwner::begin(session, serializable_deferrable).await?;
         if let Err(error) = lock_all(owner.session(), names.values()).await {
             if !vanished(&error) {
@@ -72,10 +105,16 @@ pub async fn lock_tables(
             continue;
         }
         let listing = Listing::read(owner.session(), database, search_path).await?;
-        let wanted = choose(&listing)?;
+        // Rights may have changed since the first look.
+        let (wanted, barriers) = request.decide(owner.session(), &listing, choose).await?;
         let seen = lockable(&listing, &wanted);
         let Some((_, name)) = seen.iter().find(|(oid, name)| names.get(oid) != Some(name)) else {
-            return Ok((owner, Locked { listing, wanted }));
+            let locked = Locked {
+                listing,
+                wanted,
+                barriers,
+            };
+            return Ok((owner, locked));
         };
         last_change = format!("{} was created or renamed meanwhile", name.quoted());
         progress.event(Event::Warning(format!("{last_change}; locking again")));
@@ -88,7 +127,8 @@ pub async fn lock_tables(
     ))
 }
 
-/// The tables to lock, by OID: ordinary and partitioned ones of which more than privileges and comments is wanted.
+/// The tables to lock, by OID: ordinary and partitioned ones of which more than privileges and comments is wanted, as far as
+/// the role may lock them.
 fn lockable(listing: &Listing, wanted: &Wanted) -> BTreeMap<Oid, QualifiedName> {
     let rows = listing
         .relations
@@ -96,7 +136,8 @@ fn lockable(listing: &Listing, wanted: &Wanted) -> BTreeMap<Oid, QualifiedName> 
         .filter(|row| matches!(row.kind.0, 'r' | 'p'));
     rows.filter(|row| {
         let parts = wanted.relations.get(&row.oid).copied().unwrap_or_default();
-        parts.has(Part::Define) || wanted.rows.contains(&row.oid)
+        let needed = parts.has(Part::Define) || wanted.rows.contains(&row.oid);
+        needed && !wanted.unlocked.contains(&row.oid)
     })
     .map(|row| (row.oid, row.qualified()))
     .collect()

@@ -7,5 +7,6 @@ pub mod listing;
 pub mod loader;
 pub mod lock;
 pub mod lock_table;
+pub mod rights;
 pub mod unknown;
 pub mod wanted;

@@ -42,12 +42,19 @@ pub struct Wanted {
     pub without_compression: bool,
     /// What the user should know of the options.
     pub warnings: Vec<String>,
+    /// Tables that are not locked although their definition is wanted: the role may not, and no rows are read.
+    pub unlocked: BTreeSet<Oid>,
+    /// Objects that are left out whatever else says that they are wanted.
+    pub left_out: BTreeSet<CatalogId>,
 }
 
 impl Wanted {
     /// The parts wanted of a row; none if it is not dumped at all.
     pub fn parts(&self, subject: &Subject, core: &Core) -> PartSet {
         let id = subject.id;
+        if self.left_out.contains(&id) {
+            return PartSet::NONE;
+        }
         let acl_only = if core.has_acl(id) {
             PartSet::NONE.with(Part::Acl)
         } else {

@@ -25,6 +25,8 @@ Examples:
   pgark dump -d shop --where \"sales.orders=day > '2026-01-01'\"
   pgark dump --all                            every database, then roles and tablespaces, as one set
   pgark dump --globals-only                   only roles and tablespaces
+  pgark dump -d shop -U backup --skip-unreadable
+                                              what this role may read; what it may not is named
   pgark dump -d 'postgres://backup@db.example.com/shop?sslmode=verify-full'
 
 Rows that did not change since the last dump cost no new space. Nothing is reported as done before all of it is on disk.")]
@@ -43,6 +45,10 @@ pub(crate) struct Dump {
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "How")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 struct How {
     /// Connections that read rows [default: the number of cores]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -62,6 +68,12 @@ struct How {
     /// Give up when a table lock is not granted in time: 500ms, 30s, 5min; a bare number is milliseconds
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     lock_wait_timeout: Option<Duration>,
+    /// Leave out what the role may not read; the archive is partial then and names it
+    #[arg(long)]
+    skip_unreadable: bool,
+    /// Where row security hides rows from the role, save the others; the archive is partial then and says so
+    #[arg(long)]
+    enable_row_security: bool,
     /// Wait for a snapshot that no serializable transaction can contradict
     #[arg(long)]
     serializable_deferrable: bool,
@@ -85,6 +97,8 @@ impl Dump {
             keep_last: self.how.keep_last.map(|n| n as usize),
             serializable_deferrable: self.how.serializable_deferrable,
             lock_wait: self.how.lock_wait_timeout,
+            skip_unreadable: self.how.skip_unreadable,
+            enable_row_security: self.how.enable_row_security,
             ..DumpOptions::default()
         })
     }
@@ -105,7 +119,11 @@ impl Dump {
         let report = dump(&settings, &repository, &options, cx.shown.progress()).await?;
         cx.shown.finish();
         print_report(&report, cx)?;
-        Ok(Outcome::Done)
+        Ok(if report.unreadable == 0 {
+            Outcome::Done
+        } else {
+            Outcome::Incomplete
+        })
     }
 }
 

@@ -11,6 +11,8 @@ pub(crate) enum Outcome {
     Incomplete,
     /// A verification found damage.
     Damaged,
+    /// The doctor found what stands in the way.
+    Problems,
 }
 
 impl Outcome {
@@ -19,6 +21,7 @@ impl Outcome {
             Outcome::Done => 0,
             Outcome::Incomplete => 3,
             Outcome::Damaged => 11,
+            Outcome::Problems => 15,
         }
     }
 }
@@ -26,7 +29,11 @@ impl Outcome {
 /// The exit code of a failure. The match is exhaustive, so that a new kind of error gets its code on purpose.
 pub(crate) fn code_of(error: &Error) -> u8 {
     match error {
-        Error::Sql { .. } | Error::Store { .. } | Error::Refused { .. } | Error::Failed { .. } => 1,
+        Error::Sql { .. }
+        | Error::Store { .. }
+        | Error::Refused { .. }
+        | Error::Unreadable { .. }
+        | Error::Failed { .. } => 1,
         Error::Usage(_) => 2,
         Error::NotFound { .. } => 10,
         Error::Corrupt { .. } => 11,
@@ -86,7 +93,12 @@ mod tests {
             .lines()
             .filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok())
             .collect();
-        let outcomes = [Outcome::Done, Outcome::Incomplete, Outcome::Damaged];
+        let outcomes = [
+            Outcome::Done,
+            Outcome::Incomplete,
+            Outcome::Damaged,
+            Outcome::Problems,
+        ];
         let mut used: Vec<u8> = errors().iter().map(code_of).collect();
         used.extend(outcomes.map(Outcome::exit_code));
         used.sort_unstable();
@@ -101,5 +113,6 @@ mod tests {
         assert_eq!(Outcome::Done.exit_code(), 0);
         assert_eq!(Outcome::Incomplete.exit_code(), 3);
         assert_eq!(Outcome::Damaged.exit_code(), 11);
+        assert_eq!(Outcome::Problems.exit_code(), 15);
     }
 }

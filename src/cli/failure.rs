@@ -22,6 +22,9 @@ pub(crate) struct Failure {
     hint: Option<String>,
     context: Option<String>,
     position: Option<u32>,
+    /// Statements that would cure it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cures: Vec<String>,
     exit_code: u8,
 }
 
@@ -34,6 +37,10 @@ impl Failure {
             hint: error.remedy().map(str::to_owned),
             context: None,
             position: None,
+            cures: match error {
+                Error::Unreadable { cures, .. } => cures.clone(),
+                _ => Vec::new(),
+            },
             exit_code: code_of(error),
         };
         let mut cause = error.source();
@@ -94,7 +101,10 @@ impl Failure {
         let lines = parts
             .iter()
             .filter_map(|(label, value)| Some(format!("\n  {label}: {}", value.as_ref()?)));
-        format!("pgark: {}{}", self.message, lines.collect::<String>())
+        // Statements stand alone on their lines, to be copied as they are.
+        let cures: Vec<String> = self.cures.iter().map(|sql| format!("\n{sql}")).collect();
+        let lines = lines.collect::<String>();
+        format!("pgark: {}{lines}{}", self.message, cures.concat())
     }
 }
 

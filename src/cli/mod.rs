@@ -3,6 +3,7 @@
 mod choose;
 mod cluster;
 mod connection;
+mod doctor;
 mod dump;
 mod exec;
 mod exit;
@@ -36,6 +37,7 @@ const SHUTDOWN: Duration = Duration::from_secs(1);
 
 const AFTER_HELP: &str = "\
 Examples:
+  pgark doctor -d shop                 what stands in the way of a dump
   pgark dump -d shop                   save the database shop in ./backups
   pgark list                           which archives there are
   pgark verify --all                   prove every stored byte, without a server
@@ -101,6 +103,7 @@ enum Verb {
     Exec(exec::Exec),
     Verify(verify::Verify),
     Restore(restore::Restore),
+    Doctor(doctor::Doctor),
 }
 
 /// What a running verb needs of the command line besides its own options.
@@ -121,6 +124,7 @@ impl Verb {
             Verb::Exec(verb) => verb.run(cx).await,
             Verb::Verify(verb) => verb.run(cx).await,
             Verb::Restore(verb) => verb.run(cx).await,
+            Verb::Doctor(verb) => verb.run(cx).await,
         }
     }
 }

@@ -29,7 +29,7 @@ async fn folder(place: &str, create: bool) -> Result<Arc<dyn Store>> {
 }
 
 /// The folder that `place` means; a URL of another scheme is refused rather than taken for a folder's name.
-fn path_of(place: &str) -> Result<&str> {
+pub(crate) fn path_of(place: &str) -> Result<&str> {
     if place.is_empty() {
         return Err(Error::Usage(
             "--repo (or PGARK_REPO) is empty; give a folder".to_owned(),

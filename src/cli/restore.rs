@@ -273,6 +273,13 @@ pub(crate) fn print_problems(report: &RestoreReport, cx: &Context) {
     for skip in &report.skipped {
         diagnostic(format!("skipped: {}: {}", skip.object, skip.reason));
     }
+    for one in &report.forbidden {
+        let text = format!("forbidden: {}: {}: {}", one.object, one.part, one.reason);
+        diagnostic(secrets::hidden(&text));
+        if let Some(statement) = &one.statement {
+            diagnostic(secrets::hidden(&format!("  STATEMENT: {statement}")));
+        }
+    }
     for loss in &report.lost {
         diagnostic(format!("not as before: {}: {}", loss.object, loss.what));
     }
@@ -345,12 +352,13 @@ fn summary(report: &RestoreReport, time: Duration) -> String {
             human::things(same, "table")
         ));
     }
-    for (n, what) in [
-        (report.failed.len(), "failed"),
-        (report.skipped.len(), "skipped"),
+    for (n, thing, what) in [
+        (report.failed.len(), "object", "failed"),
+        (report.skipped.len(), "object", "skipped"),
+        (report.forbidden.len(), "thing", "forbidden to this user"),
     ] {
         if n > 0 {
-            parts.push(format!("{} {what}", human::things(n as u64, "object")));
+            parts.push(format!("{} {what}", human::things(n as u64, thing)));
         }
     }
     parts.join("; ")

@@ -13,6 +13,7 @@ use crate::catalog::fresh::Definitions;
 use crate::catalog::listing::ListedRow;
 use crate::catalog::loader::load;
 use crate::catalog::lock::{LockRequest, Locked, TRIES_MAX, lock_tables};
+use crate::catalog::rights::{Reach, Unreadable};
 use crate::catalog::unknown::{self, Unknown};
 use crate::error::{Error, Result};
 use crate::kinds::Object;
@@ -41,6 +42,10 @@ pub(super) struct Looked {
     pub conditions: BTreeMap<Oid, String>,
     /// Relations of the database, chosen or not.
     pub n_relations: usize,
+    /// False if something is left out because the role may not read it.
+    pub is_whole: bool,
+    /// How many objects are left out because of that, rows that an accepted filter hides not counted.
+    pub n_unreadable: u64,
 }
 
 /// How often what chosen objects need may lead to more. Once is usual; more if definitions change meanwhile.
@@ -64,6 +69,15 @@ pub(super) async fn look(
             search_path: &facts.search_path,
             serializable_deferrable: options.serializable_deferrable,
             lock_table: facts.lock_table,
+            reach: Reach {
+                definitions: !options.selection.data_only,
+                row_security: options.enable_row_security,
+            },
+            unreadable: if options.skip_unreadable {
+                Unreadable::LeaveOut
+            } else {
+                Unreadable::Refuse
+            },
         };
         let choose = |listing: &_| select::choose(&options.selection, listing, &needed);
         let (owner, locked) = lock_tables(session, request, progress, &choose)
@@ -75,24 +89,31 @@ pub(super) async fn look(
         match read.map_err(|error| refusals::explain(error, &facts, n_relations))? {
             Reading::Undisturbed(found) => {
                 let Found {
-                    toc,
+                    mut toc,
                     brought,
-                    mut skipped,
+                    skipped: mut left_out,
                 } = *found;
-                for Skipped { what, reason } in &skipped {
+                for Skipped { what, reason } in &left_out {
                     progress.event(Event::Warning(format!("{what}: {reason}")));
                 }
-                skipped.extend(skipped_rows(&locked, &facts, options));
-                let warnings = locked.wanted.warnings.into_iter();
+                left_out.extend(skipped(&locked, &facts, options));
+                let warnings = locked.wanted.warnings.iter().cloned();
                 warnings.for_each(|warning| progress.event(Event::Warning(warning)));
+                for finding in locked.barriers.findings() {
+                    let warning = format!("left out, because the role may not read it: {finding}");
+                    progress.event(Event::Warning(warning.clone()));
+                    toc.warnings.push(warning);
+                }
                 return Ok(Looked {
                     owner,
                     facts,
                     toc,
-                    skipped,
+                    skipped: left_out,
                     brought,
                     conditions,
                     n_relations,
+                    is_whole: locked.barriers.is_whole(),
+                    n_unreadable: locked.barriers.n_missing(),
                 });
             }
             Reading::Grown(more) => {
@@ -275,6 +296,18 @@ fn unreadable(locked: &Locked, facts: &SourceFacts) -> BTreeSet<Oid> {
         .filter(|row| row.unlogged && facts.database.standby)
         .map(|row| row.oid)
         .collect()
+}
+
+/// What the role may not read, then what the user left out.
+fn skipped(locked: &Locked, facts: &SourceFacts, options: &DumpOptions) -> Vec<Skipped> {
+    let missing = locked.barriers.missing().into_iter();
+    let mut skipped: Vec<Skipped> = missing
+        .map(|(what, reason)| Skipped { what, reason })
+        .collect();
+    let named: BTreeSet<String> = skipped.iter().map(|skip| skip.what.clone()).collect();
+    let excluded = skipped_rows(locked, facts, options).into_iter();
+    skipped.extend(excluded.filter(|skip| !named.contains(&skip.what)));
+    skipped
 }
 
 /// Tables and sequences whose definition is saved without their contents, or with some of them; a dump without any rows says so

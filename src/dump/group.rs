@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 
 /// The group that the dump's archive belongs to.
 pub(super) fn group_of(looked: &Looked, options: &DumpOptions) -> Group {
-    let scope = if options.selection.is_full() {
+    let scope = if options.selection.is_full() && looked.is_whole {
         Scope::Full
     } else {
         Scope::Partial

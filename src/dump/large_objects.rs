@@ -1,6 +1,7 @@
 //! How large objects are listed and read: as rows of (number, byte offset, data), so that they travel like a table.
 
 use crate::error::{Error, Result};
+use crate::kinds::large_object::READABLE;
 use crate::kinds::row::{CatalogRow, Oid, catalog_row};
 use crate::pg::Session;
 use crate::sql::{Sql, sql};
@@ -57,7 +58,7 @@ pub(super) async fn ranges(session: &Session) -> Result<(Vec<Oid>, bool)> {
 /// Reads the objects of a range in order.
 ///
 /// Pages keep holes as holes. Without the right to read pages, `lo_get` gives 256 KiB at a time until an
-/// object ends, and they are cut into pieces of a page, so that both ways give the same rows of the same objects.
+/// object ends, if it may be read at all, and they are cut into pieces of a page, so that both ways give the same rows of the same objects.
 pub(super) fn copy_statement((from, to): (Oid, Option<Oid>), pages_readable: bool) -> Sql {
     let upper = |column: &'static str| to.map(|to| sql![" AND ", column, " < ", to]);
     if pages_readable {
@@ -70,10 +71,12 @@ pub(super) fn copy_statement((from, to): (Oid, Option<Oid>), pages_readable: boo
     }
     sql![
         "COPY (WITH RECURSIVE piece(loid, place, data) AS (\
-         SELECT m.oid, 0::pg_catalog.int8, pg_catalog.lo_get(m.oid, 0, 262144) \
-         FROM pg_catalog.pg_largeobject_metadata m WHERE m.oid >= ",
+         SELECT l.oid, 0::pg_catalog.int8, pg_catalog.lo_get(l.oid, 0, 262144) \
+         FROM pg_catalog.pg_largeobject_metadata l WHERE ",
+        READABLE,
+        " AND l.oid >= ",
         from,
-        upper("m.oid"),
+        upper("l.oid"),
         " UNION ALL SELECT loid, place + 262144, pg_catalog.lo_get(loid, place + 262144, 262144) FROM piece \
          WHERE pg_catalog.length(data) = 262144) \
          SELECT p.loid, p.place + o.place, pg_catalog.substr(p.data, o.place + 1, 2048) FROM piece p \
@@ -96,7 +99,7 @@ mod tests {
         assert!(
             copy_statement((5, None), false)
                 .text()
-                .contains("WHERE m.oid >= 5 UNION ALL")
+                .contains("END AND l.oid >= 5 UNION ALL")
         );
     }
 }

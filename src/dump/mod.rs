@@ -40,6 +40,7 @@ pub use self::report::{DumpReport, Planned, PlannedTable};
 use self::catalog_phase::{Looked, look};
 pub(crate) use self::group::rotate;
 use self::group::{Before, group_of, previous};
+use self::needs::Needed;
 use self::plan::{DataPlan, PlanInputs, SizeRow};
 use self::readers::Readers;
 use self::reading::{Read, Reading};
@@ -51,12 +52,14 @@ use crate::archive::lease::Lease;
 use crate::archive::manifest::Group;
 use crate::archive::name::ArchiveName;
 use crate::archive::repository::Repository;
+use crate::catalog::listing::Listing;
+use crate::catalog::wanted::Wanted;
 use crate::error::{Error, Result};
 use crate::kinds::row::{CatalogRow, Oid};
 use crate::pg::pin::{DumpPins, pin_dump_session};
 use crate::pg::{ConnSettings, ServerVersion, Session, connect};
 use crate::progress::{Event, Progress};
-use crate::selection::Side;
+use crate::selection::{Selection, Side};
 use crate::toc::Entry;
 
 /// Plain chunk buffers per worker: one being filled, one in waiting, one being compressed.
@@ -203,6 +206,7 @@ impl Run<'_> {
             settings: self.source.clone(),
             version: looked.owner.session().version(),
             snapshot,
+            row_security: self.options.enable_row_security,
             without_snapshot: self.options.without_snapshot,
         };
         let settings = self.repository.marker().chunks;
@@ -273,6 +277,7 @@ async fn open_coordinator(
     let search_path = source::search_path(&session).await?;
     let pins = DumpPins {
         foreign_tables: options.reads_foreign_tables(),
+        row_security: options.enable_row_security,
         ..DumpPins::default()
     };
     session
@@ -330,6 +335,11 @@ async fn plan_data(
         cell_bytes: cell_bytes.unwrap_or(split::CELL_BYTES),
     };
     Ok((plan::plan(&looked.toc.data, inputs), pages_readable))
+}
+
+/// What a dump of everything wants of a listing.
+pub(crate) fn wanted_of_all(listing: &Listing) -> Result<Wanted> {
+    select::choose(&Selection::default(), listing, &Needed::default())
 }
 
 /// The entries that a dump would write, without reading rows, and the server's version.

@@ -7,6 +7,10 @@ use crate::selection::Selection;
 
 /// How a database is dumped.
 #[derive(Debug, Clone)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a thing that the user asks for or not, in any combination"
+)]
 pub struct DumpOptions {
     /// Connections that read rows, besides the coordinator's.
     pub jobs: usize,
@@ -26,6 +30,10 @@ pub struct DumpOptions {
     pub serializable_deferrable: bool,
     /// Give up waiting for a table lock after so long.
     pub lock_wait: Option<Duration>,
+    /// Leave out what the role may not read, and record it; without it the dump fails and names everything.
+    pub skip_unreadable: bool,
+    /// Save the rows that row security lets the role see; without it a table with filtered rows is unreadable.
+    pub enable_row_security: bool,
     /// Tests prove that consistency hangs on the snapshot by leaving its import out.
     #[doc(hidden)]
     pub without_snapshot: bool,
@@ -46,6 +54,8 @@ impl Default for DumpOptions {
             keep_last: None,
             serializable_deferrable: false,
             lock_wait: None,
+            skip_unreadable: false,
+            enable_row_security: false,
             without_snapshot: false,
             cell_bytes: None,
         }
@@ -53,6 +63,18 @@ impl Default for DumpOptions {
 }
 
 impl DumpOptions {
+    /// The options that narrow the dump, as the user would type them.
+    pub(super) fn narrowing(&self) -> Vec<String> {
+        let switches = [
+            ("--skip-unreadable", self.skip_unreadable),
+            ("--enable-row-security", self.enable_row_security),
+        ];
+        let on = switches.iter().filter(|(_, on)| *on);
+        let mut narrowing = self.selection.as_options();
+        narrowing.extend(on.map(|(flag, _)| (*flag).to_owned()));
+        narrowing
+    }
+
     /// True if foreign servers are asked for rows, which a dump otherwise makes impossible.
     pub(super) fn reads_foreign_tables(&self) -> bool {
         !self.selection.foreign_data.is_empty()

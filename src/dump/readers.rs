@@ -16,6 +16,8 @@ pub(super) struct Readers {
     pub version: ServerVersion,
     /// What every reader sees.
     pub snapshot: SnapshotId,
+    /// Rows are those that row security lets the role see.
+    pub row_security: bool,
     /// For the tests that show what the snapshot is good for.
     pub without_snapshot: bool,
 }
@@ -25,6 +27,7 @@ impl Readers {
     pub(super) async fn open(&self) -> Result<SnapshotReader> {
         let pins = DumpPins {
             encoding: ClientEncoding::Server,
+            row_security: self.row_security,
             ..DumpPins::default()
         };
         let session = connect(&self.settings, "dump worker").await?;

@@ -25,6 +25,8 @@ pub struct DumpReport {
     pub brought: Vec<Brought>,
     /// What was left out, with reasons.
     pub skipped: Vec<String>,
+    /// Of those, what the role may not read (`skip_unreadable`).
+    pub unreadable: u64,
     /// What the user should know.
     pub warnings: Vec<String>,
     /// Archives that were removed because of `keep_last`.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::archive::manifest::{COLLATION_VERSION, Source};
+use crate::archive::manifest::{COLLATION_VERSION, ExtensionPlace, Source};
 use crate::catalog::lock_table::LockTable;
 use crate::error::{Error, Result};
 use crate::kinds::core::DatabaseFacts;
@@ -46,6 +46,17 @@ catalog_row! {
             "NULL::pg_catalog.text",
         ),
         icu_rules: Option<String> = since(V16, "d.daticurules", "NULL::pg_catalog.text"),
+    }
+}
+
+catalog_row! {
+    /// Extensions that somebody made.
+    struct ExtensionRow from
+        "pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace"
+        where "e.oid >= 16384" {
+        name: String = col("e.extname"),
+        version: String = col("e.extversion"),
+        schema: String = col("n.nspname"),
     }
 }
 
@@ -118,6 +129,7 @@ pub(super) async fn read(session: &Session, search_path: Vec<String>) -> Result<
         database: row.name.clone(),
         encoding: row.encoding,
         locale,
+        extensions: extensions(session).await?,
         snapshot_lsn: None,
         started: now,
         finished: now,
@@ -137,6 +149,20 @@ pub(super) async fn read(session: &Session, search_path: Vec<String>) -> Result<
             n_transactions: u32::try_from(row.n_transactions).unwrap_or_default(),
         },
     })
+}
+
+async fn extensions(session: &Session) -> Result<BTreeMap<String, ExtensionPlace>> {
+    let what = "the extensions' versions";
+    let rows = session
+        .query(what, &ExtensionRow::query(session.version()), &[])
+        .await?;
+    let mut extensions = BTreeMap::new();
+    for row in &rows {
+        let row = ExtensionRow::from_row(row).map_err(Error::sql(what, "reading them"))?;
+        let (version, schema) = (row.version, row.schema);
+        extensions.insert(row.name, ExtensionPlace { version, schema });
+    }
+    Ok(extensions)
 }
 
 /// The WAL position at this moment.

@@ -64,6 +64,7 @@ pub(super) struct Committed {
     archive: Archive,
     brought: Vec<Brought>,
     warnings: Vec<String>,
+    n_unreadable: u64,
 }
 
 impl Committed {
@@ -73,6 +74,7 @@ impl Committed {
             archive,
             brought: Vec::new(),
             warnings,
+            n_unreadable: 0,
         }
     }
 
@@ -107,7 +109,7 @@ pub(super) async fn write(
         indexes,
         chunks: read.chunks,
         source: looked.facts.source,
-        selection: options.selection.as_options(),
+        selection: options.narrowing(),
         skipped: looked.skipped,
         set: options.set.clone().map(ClusterSet::named),
     };
@@ -117,6 +119,7 @@ pub(super) async fn write(
         archive,
         brought: looked.brought,
         warnings: looked.toc.warnings,
+        n_unreadable: looked.n_unreadable,
     })
 }
 
@@ -345,6 +348,7 @@ pub(super) fn report(
             .iter()
             .map(|one| format!("{}: {}", one.what, one.reason))
             .collect(),
+        unreadable: committed.n_unreadable,
         warnings: committed.warnings.clone(),
         removed,
         duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),

@@ -10,14 +10,27 @@ use crate::error::Result;
 use crate::sql::{Literal, Sql, sql};
 use crate::toc::{After, DataOf, EntryName, Grant, Part, Stage};
 
+/// True for a large object `l` (a row of `pg_largeobject_metadata`) that the role may read, by itself or because it may read the
+/// pages of all. `has_largeobject_privilege` exists only since 18.
+pub const READABLE: &str = "CASE WHEN pg_catalog.has_table_privilege(2613::pg_catalog.oid, 'SELECT') \
+    OR pg_catalog.current_setting('lo_compat_privileges')::pg_catalog.bool THEN true \
+    ELSE EXISTS (SELECT FROM pg_catalog.aclexplode(COALESCE(l.lomacl, \
+    pg_catalog.acldefault('L'::pg_catalog.\"char\", l.lomowner))) a WHERE a.privilege_type = 'SELECT' \
+    AND (a.grantee = 0 OR pg_catalog.pg_has_role(a.grantee, 'USAGE'))) END";
+
 catalog_row! {
-    /// `pg_largeobject_metadata` in groups. Large objects may have any OID, because `lo_create` takes one.
+    /// `pg_largeobject_metadata` in groups, without those that the role may not read: a dump has refused those, or named them. Large objects may have any OID, because `lo_create` takes one.
     pub struct LargeObjectRow from
         "(SELECT pg_catalog.min(m.oid) AS oid, m.owner, pg_catalog.array_agg(m.oid ORDER BY m.oid) AS oids \
           FROM (SELECT l.oid, l.lomowner AS owner, l.lomacl::pg_catalog.text AS acl, \
                   (pg_catalog.row_number() OVER (PARTITION BY l.lomowner, l.lomacl::pg_catalog.text ORDER BY l.oid) - 1) \
                     / 1000 AS page \
-                FROM pg_catalog.pg_largeobject_metadata l) m \
+                FROM pg_catalog.pg_largeobject_metadata l WHERE \
+                CASE WHEN pg_catalog.has_table_privilege(2613::pg_catalog.oid, 'SELECT') \
+                OR pg_catalog.current_setting('lo_compat_privileges')::pg_catalog.bool THEN true \
+                ELSE EXISTS (SELECT FROM pg_catalog.aclexplode(COALESCE(l.lomacl, \
+                pg_catalog.acldefault('L'::pg_catalog.\"char\", l.lomowner))) a WHERE a.privilege_type = 'SELECT' \
+                AND (a.grantee = 0 OR pg_catalog.pg_has_role(a.grantee, 'USAGE'))) END) m \
           GROUP BY m.owner, m.acl, m.page) g"
         order "g.oid" {
         /// The group's first.
@@ -187,6 +200,7 @@ mod tests {
     use crate::kinds::arena::Catalog;
     use crate::kinds::common;
     use crate::kinds::core::CommentRow;
+    use crate::kinds::row::CatalogRow as _;
     use crate::pg::version::V15;
     use crate::toc::PartSet;
 
@@ -242,6 +256,11 @@ mod tests {
         let after = common::after(group, PartSet::ALL, &cx);
         let after: Vec<String> = after.iter().map(|after| after.sql.text()).collect();
         assert_eq!(after, ["COMMENT ON LARGE OBJECT 43 IS 'it''s'"]);
+    }
+
+    #[test]
+    fn only_what_may_be_read_is_listed() {
+        assert!(LargeObjectRow::query(V15).contains(READABLE));
     }
 
     #[test]

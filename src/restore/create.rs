@@ -96,6 +96,7 @@ mod tests {
                 .iter()
                 .map(|(k, v)| ((*k).into(), (*v).into()))
                 .collect(),
+            extensions: BTreeMap::new(),
             snapshot_lsn: None,
             started: now,
             finished: now,

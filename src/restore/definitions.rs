@@ -114,6 +114,8 @@ impl Runner<'_> {
         let object = object_of(entry);
         for unit in &definition.units {
             let outcome = self.worker.run_alone(self.shared, &object, unit).await;
+            let refused = self.worker.take_refused();
+            self.ledger.forbid_all(refused, self.selection);
             let Err(trouble) = outcome else { continue };
             if self.worker.session().is_closed() {
                 return Err(lost(trouble.error));

@@ -31,7 +31,7 @@ pub(super) struct Examined {
     /// Roles that the chosen entries name and that only newer servers bring along.
     pub(super) absent_roles: BTreeSet<String>,
     pub(super) findings: Vec<String>,
-    warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
 }
 
 /// Looks at the target. The only change, `--clean`'s, is not committed.
@@ -70,6 +70,8 @@ pub(super) async fn examine(
         findings.extend(verdict.findings);
     }
     warnings.extend(verdict.warnings);
+    let of_extensions = preflight::extension_warnings(&wanted, &facts, &source.extensions);
+    warnings.extend(of_extensions);
     let to_fill: Vec<_> = indexes
         .values()
         .filter_map(|index| match &selection.entry(index.entry).data {

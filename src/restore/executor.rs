@@ -156,6 +156,9 @@ impl Executor<'_> {
         {
             return Err(lost(trouble.error));
         }
+        let mut worker = worker;
+        self.ledger
+            .forbid_all(worker.take_refused(), self.selection);
         self.idle.push(worker);
         let tasks = Arc::clone(&self.tasks);
         let planned = &tasks[id.0 as usize];

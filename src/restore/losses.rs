@@ -1,6 +1,7 @@
 //! What the target's version cannot have of the chosen entries, known before the first change. Pure.
 //! Two kinds: what an object loses (its form says so), and objects that no form serves, which are refused or left out.
 
+use super::forbidden::keeper;
 use super::plan::PlanCx;
 use super::report::{Ledger, Loss, object_of};
 use super::wanted::form_for;
@@ -47,8 +48,11 @@ impl PlanCx<'_> {
     }
 
     fn why_absent(&self, what: &str, role: &str) -> String {
-        let role = Ident::new(role).quoted();
-        format!("{what} {role}, which PostgreSQL {} lacks", self.version)
+        let quoted = Ident::new(role).quoted();
+        match keeper(role).filter(|_| !role.starts_with("pg_")) {
+            Some(provider) => format!("{what} {quoted} of {provider}, which is not on this server"),
+            None => format!("{what} {quoted}, which PostgreSQL {} lacks", self.version),
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod create;
 mod definitions;
 mod examine;
 mod executor;
+mod forbidden;
 mod globals;
 mod leftover;
 mod load;
@@ -45,7 +46,8 @@ use std::time::Instant;
 pub(crate) use globals::{findings, findings_of_globals, restore_globals};
 pub use options::{Check, RestoreOptions};
 pub use report::{
-    Checked, Difference, Dropped, Failure, Loss, Mention, Phase, Renamed, RestoreReport, Skip,
+    Checked, Difference, Dropped, Failure, Forbidden, Loss, Mention, Phase, Renamed, RestoreReport,
+    Skip,
 };
 
 use self::adapt::Route;
@@ -182,6 +184,37 @@ async fn prove(
     Ok((indexes, damages))
 }
 
+/// What a restore would say before its first change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Foreseen {
+    /// What it would be refused for, each with its remedy.
+    pub findings: Vec<String>,
+    /// What it would warn of.
+    pub warnings: Vec<String>,
+}
+
+/// Examines a target as [`restore`] does, and leaves it there. The archive's rows are not proved.
+///
+/// # Errors
+/// [`Error::Usage`] for options and patterns, [`Error::Connect`], [`Error::Corrupt`] if the archive's lists cannot be read.
+pub async fn check_target(
+    archive: &Archive,
+    target: &ConnSettings,
+    options: &RestoreOptions,
+) -> Result<Foreseen> {
+    let selection = globals::of_database(archive, target, options).await?;
+    let (indexes, damages) = prove::read_indexes(archive, &selection).await?;
+    let chunks = archive.repository().chunks(1);
+    let shared = Shared::new(target, options, chunks, Arc::new(crate::progress::Silent));
+    let examined = examine::examine(archive, &shared, options, &selection, &indexes).await?;
+    examined.session.close().await;
+    let mut findings = prove::listed(damages);
+    findings.extend(examined.findings);
+    let mut warnings = preflight::repository_warnings(archive);
+    warnings.extend(examined.warnings);
+    Ok(Foreseen { findings, warnings })
+}
+
 /// Measures the parts of a restore.
 struct Clock {
     since: Instant,
@@ -232,6 +265,7 @@ impl Run<'_> {
             version: self.facts.version,
             encoding: self.archive.manifest().source.encoding.as_str(),
             absent_roles: &self.absent_roles,
+            is_ordinary: !self.facts.is_superuser,
             order: self.order,
         }
     }
@@ -240,6 +274,7 @@ impl Run<'_> {
     fn foresee(&self, warnings: Vec<String>) -> Ledger {
         let progress = self.shared.progress.as_ref();
         let mut ledger = Ledger::default();
+        ledger.is_ordinary = !self.facts.is_superuser;
         for warning in &warnings {
             progress.event(Event::Warning(warning.clone()));
         }
@@ -419,6 +454,7 @@ impl Run<'_> {
             mentions: outcome.mentions,
             failed: ledger.failed,
             skipped: ledger.skipped,
+            forbidden: ledger.forbidden,
             warnings: ledger.warnings,
             phases: Vec::new(),
             checked: outcome.checked,

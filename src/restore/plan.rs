@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::forbidden::{Extra, part_name};
 use super::load;
 use super::options::RestoreOptions;
 use super::prove::Indexes;
@@ -35,6 +36,8 @@ pub(super) struct PlanCx<'a> {
     pub(super) absent_roles: &'a BTreeSet<String>,
     /// In which order rows go into tables that foreign keys watch.
     pub(super) order: &'a RowOrder,
+    /// False if the restoring role is a superuser.
+    pub(super) is_ordinary: bool,
 }
 
 impl PlanCx<'_> {
@@ -42,7 +45,7 @@ impl PlanCx<'_> {
         let mut text = statement.text();
         // RESET SESSION AUTHORIZATION takes the role of the session back too (manual, SET SESSION AUTHORIZATION).
         if let Some(role) = &self.options.role
-            && text.contains("RESET SESSION AUTHORIZATION")
+            && (text.contains("RESET SESSION AUTHORIZATION") || text.ends_with("; RESET ROLE"))
         {
             text.push_str(&sql!["; SET ROLE ", Ident::new(role)].text());
         }
@@ -62,12 +65,22 @@ impl PlanCx<'_> {
                 .clone()
                 .filter(|_| keeps(Omit::AccessMethods)),
             statements: statements.iter().map(|sql| self.text(sql)).collect(),
+            extras: Vec::new(),
             outside,
         }
     }
 
+    fn with_extras(&self, mut unit: Unit, extras: impl IntoIterator<Item = (Part, Sql)>) -> Unit {
+        let extra = |(part, sql): (Part, Sql)| Extra {
+            part: part_name(part),
+            statement: self.text(&sql),
+        };
+        unit.extras.extend(extras.into_iter().map(extra));
+        unit
+    }
+
     /// What runs right after creation: owner, comments, labels.
-    fn afterwards(&self, entry: &Entry) -> Vec<Sql> {
+    fn afterwards(&self, entry: &Entry) -> Vec<(Part, Sql)> {
         if !self.is_made(entry) {
             return Vec::new();
         }
@@ -78,11 +91,12 @@ impl PlanCx<'_> {
             .filter(|_| choice.wants_part(Part::Owner));
         let owner = owner.filter(|_| self.keeps_owner(entry));
         let owner = owner.map(|owner| sql!["ALTER ", &owner.target, " OWNER TO ", &owner.role]);
+        let owner = owner.map(|sql| (Part::Owner, sql));
         let after = self.wanted_after(entry);
         let after = after.filter(|after| self.keeps_after(after));
         owner
             .into_iter()
-            .chain(after.map(|after| after.sql.clone()))
+            .chain(after.map(|after| (after.part, after.sql.clone())))
             .collect()
     }
 
@@ -115,12 +129,12 @@ impl PlanCx<'_> {
             .collect();
         let afterwards = self.afterwards(entry);
         match units.last_mut() {
-            Some(last) if !last.outside => {
-                last.statements
-                    .extend(afterwards.iter().map(|sql| self.text(sql)));
-            }
             _ if afterwards.is_empty() => {}
-            _ => units.push(self.unit(entry, &afterwards, false)),
+            Some(last) if !last.outside => {
+                let unit = units.pop().expect("it was just looked at");
+                units.push(self.with_extras(unit, afterwards));
+            }
+            _ => units.push(self.with_extras(self.unit(entry, &[], false), afterwards)),
         }
         units
     }
@@ -135,9 +149,15 @@ impl PlanCx<'_> {
         if self.options.selection.omits(Omit::Privileges) || !self.is_made(entry) {
             return None;
         }
+        let statement = if self.is_ordinary {
+            crate::toc::Grant::statement_of_member
+        } else {
+            crate::toc::Grant::statement
+        };
         let grants = entry.grants.iter().filter(|grant| self.keeps_grant(grant));
-        let grants: Vec<Sql> = grants.map(crate::toc::Grant::statement).collect();
-        (!grants.is_empty()).then(|| self.unit(entry, &grants, false))
+        let grants: Vec<(Part, Sql)> = grants.map(|grant| (Part::Acl, statement(grant))).collect();
+        let unit = (!grants.is_empty()).then(|| self.unit(entry, &[], false));
+        unit.map(|unit| self.with_extras(unit, grants))
     }
 }
 
@@ -160,6 +180,7 @@ pub(super) fn definitions(cx: &PlanCx<'_>) -> Vec<Definition> {
                 let joins = !unit.outside && !next.outside;
                 if joins {
                     unit.statements.append(&mut next.statements);
+                    unit.extras.append(&mut next.extras);
                 }
                 joins
             });

@@ -1,13 +1,16 @@
 //! Judges, before the first change, whether a restore can work: pure. Reading the target is in `target`, proving the archive in `prove`.
 
+use std::collections::BTreeMap;
+
+use super::forbidden::{keeper, package_of};
 use super::options::RestoreOptions;
 use super::rename;
 use super::target::TargetFacts;
 use super::wanted::{Uses, Wanted};
 use crate::archive::Archive;
 use crate::archive::index::TableIndex;
-use crate::archive::manifest::{COLLATION_VERSION, Source};
-use crate::pg::version::UNKNOWN;
+use crate::archive::manifest::{COLLATION_VERSION, ExtensionPlace, Source};
+use crate::pg::version::{UNKNOWN, V16};
 use crate::selection::Omit;
 use crate::sql::Ident;
 
@@ -44,6 +47,7 @@ pub(super) fn judge(
         ));
     }
     roles(wanted, facts, options, &mut verdict);
+    rights(wanted, facts, options, &mut verdict);
     server_objects(wanted, facts, &mut verdict);
     encodings(encoding, facts, &mut verdict);
     emptiness(wanted, facts, options, &mut verdict);
@@ -117,19 +121,24 @@ fn roles(wanted: &Wanted, facts: &TargetFacts, options: &RestoreOptions, verdict
     for (role, uses) in &wanted.roles {
         let quoted = Ident::new(role).quoted();
         let may_become = facts.roles.get(role);
+        // Who cannot create an object need not give it away.
+        let mut owns = vec![&uses.owns];
+        owns.extend(Some(&uses.owns_privileged).filter(|_| facts.is_superuser));
+        owns.retain(|uses| uses.n > 0);
+        let is_kept = keeper(role).is_some();
         if facts.is_absent(role) {
             // It cannot be made; what it owns and is granted is lost, and told so.
             if uses.defines.n > 0 && !options.skip_unsupported {
                 verdict.findings.push(format!(
-                    "role {quoted} is part of {}, and PostgreSQL {} does not have it; leave such objects and all that needs them out with --skip-unsupported",
-                    example(&uses.defines), facts.version
+                    "role {quoted} of {} is part of {}, and cannot be made on this server, PostgreSQL {}; leave such objects and all that needs them out with --skip-unsupported",
+                    keeper(role).unwrap_or_default(), example(&uses.defines), facts.version
                 ));
             }
-        } else if may_become.is_none() {
+        } else if may_become.is_none() && uses.matters(!owns.is_empty()) {
             let mut why = Vec::new();
             let mut remedy = format!("create it (CREATE ROLE {quoted})");
-            if uses.owns.n > 0 {
-                why.push(format!("owns {}", example(&uses.owns)));
+            if let Some(owns) = owns.first() {
+                why.push(format!("owns {}", example(owns)));
                 remedy.push_str(", or leave owners out with --no-owner");
             }
             if uses.grants.n > 0 {
@@ -143,19 +152,70 @@ fn roles(wanted: &Wanted, facts: &TargetFacts, options: &RestoreOptions, verdict
                 "role {quoted} does not exist; it {}; {remedy}",
                 why.join(" and ")
             ));
-        } else if uses.owns.n > 0 && may_become == Some(&false) && !facts.is_superuser {
-            verdict.findings.push(format!(
-                "the connecting user is no member of role {quoted}, which owns {}; connect as a superuser or a member, or leave owners out with --no-owner",
-                example(&uses.owns)
-            ));
+        } else if let Some(owns) = owns.first().filter(|_| may_become == Some(&false))
+            && !facts.is_superuser
+        {
+            let text = format!(
+                "the connecting user cannot become role {quoted}, which owns {}; GRANT {quoted} to the user{}, connect as a superuser, or leave owners out with --no-owner",
+                example(owns),
+                if facts.version >= V16 {
+                    " WITH SET TRUE"
+                } else {
+                    ""
+                }
+            );
+            if is_kept {
+                verdict.warnings.push(text);
+            } else {
+                verdict.findings.push(text);
+            }
         }
     }
-    if wanted.foreign_grants.n > 0
-        && !facts.is_superuser
-        && !options.selection.omits(Omit::Privileges)
+}
+
+/// What an ordinary role cannot do. Where the rest can go on it is only a warning: a provider may allow more than the server's
+/// own rules, so everything is tried, and the report names what was forbidden.
+fn rights(wanted: &Wanted, facts: &TargetFacts, options: &RestoreOptions, verdict: &mut Verdict) {
+    if options.create && !facts.makes_databases {
+        verdict.findings.push(
+            "the connecting user may not make databases; ALTER ROLE … CREATEDB, or restore into one that is there"
+                .to_owned(),
+        );
+    }
+    if facts.is_superuser || options.selection.data_only {
+        return;
+    }
+    if !facts.makes_schemas && !wanted.schemas_new.is_empty() {
+        verdict.findings.push(format!(
+            "the connecting user may not make schemas in the database, and {} wanted; GRANT CREATE ON DATABASE … to the user, or make it the owner",
+            match wanted.schemas_new.len() {
+                1 => "1 is".to_owned(),
+                n => format!("{n} are"),
+            }
+        ));
+    }
+    if let Some(uses) = wanted
+        .schemas_there
+        .get("public")
+        .filter(|_| !facts.fills_public)
     {
         verdict.findings.push(format!(
-            "privileges on {} were granted by others than the owner, which only a superuser can repeat; connect as one, or leave privileges out with --no-privileges",
+            "the connecting user may not make objects in schema public, where {} belongs; GRANT CREATE ON SCHEMA public to the user, or make it the database's owner",
+            example(uses)
+        ));
+    }
+    for (who, uses) in &wanted.privileged {
+        if who.contains("pg_create_subscription") && facts.makes_subscriptions {
+            continue;
+        }
+        verdict.warnings.push(format!(
+            "only {who} may create {}; the rest is restored all the same",
+            example(uses)
+        ));
+    }
+    if wanted.foreign_grants.n > 0 && !options.selection.omits(Omit::Privileges) {
+        verdict.warnings.push(format!(
+            "privileges on {} were granted by others than the owner; those come back whose grantor the connecting user can become",
             example(&wanted.foreign_grants)
         ));
     }
@@ -180,11 +240,20 @@ fn server_objects(wanted: &Wanted, facts: &TargetFacts, verdict: &mut Verdict) {
         }
     }
     for name in &wanted.extensions {
-        if !facts.extensions.contains(name) {
-            verdict.findings.push(format!(
-                "extension {} is not available on the server; install its package there",
-                Ident::new(name).quoted()
-            ));
+        let quoted = Ident::new(name).quoted();
+        match facts.extensions.get(name) {
+            None => verdict.findings.push(format!(
+                "extension {quoted} is not available on the server; install its package there: {}",
+                package_of(name)
+            )),
+            Some(there) => {
+                let missing = there.installed.is_none();
+                if missing && there.needs_superuser && !facts.is_superuser {
+                    verdict.warnings.push(format!(
+                        "only a superuser, or whom the provider lets, may create extension {quoted}; have it made before, or objects that need it will be missing"
+                    ));
+                }
+            }
         }
     }
     for (name, uses) in &wanted.access_methods {
@@ -200,6 +269,41 @@ fn server_objects(wanted: &Wanted, facts: &TargetFacts, verdict: &mut Verdict) {
             ));
         }
     }
+}
+
+/// Extensions that will not be as they were at the source.
+pub(super) fn extension_warnings(
+    wanted: &Wanted,
+    facts: &TargetFacts,
+    source: &BTreeMap<String, ExtensionPlace>,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for name in &wanted.extensions {
+        let (Some(was), Some(there)) = (source.get(name), facts.extensions.get(name)) else {
+            continue;
+        };
+        let quoted = Ident::new(name).quoted();
+        let version = match &there.installed {
+            Some((version, _)) => Some(version),
+            None => there.version.as_ref(),
+        };
+        if let Some(version) = version.filter(|version| **version != was.version) {
+            warnings.push(format!(
+                "extension {quoted} is of version {version} on the target, and was of {} at the source",
+                crate::sql::printable(&was.version)
+            ));
+        }
+        if let Some((_, schema)) = &there.installed
+            && *schema != was.schema
+        {
+            warnings.push(format!(
+                "extension {quoted} is in schema {} on the target, and was in {} at the source; what names its objects will fail, unless it is moved (ALTER EXTENSION {quoted} SET SCHEMA)",
+                Ident::new(schema).quoted(),
+                Ident::new(&was.schema).quoted()
+            ));
+        }
+    }
+    warnings
 }
 
 fn encodings(archive: &str, facts: &TargetFacts, verdict: &mut Verdict) {

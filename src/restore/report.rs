@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::forbidden::{forbids, part_name};
+use super::select::Selection;
+use super::worker::Refused;
 use crate::error::Error;
 use crate::selection::Brought;
 use crate::sql::hide_passwords;
-use crate::toc::{Entry, EntryId};
+use crate::toc::{Entry, EntryId, Part};
 
 /// An object that could not be restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -43,6 +46,23 @@ pub struct Skip {
     pub object: String,
     /// Why.
     pub reason: String,
+}
+
+/// Something that the target does not let the restoring role do. What does not depend on it was restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Forbidden {
+    /// Kind and name.
+    pub object: String,
+    /// What of it is not there: `definition`, `rows`, `owner`, `comment`, `security label`, `privileges`.
+    pub part: &'static str,
+    /// The server's reason.
+    pub reason: String,
+    /// The SQLSTATE of the server's error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sqlstate: Option<String>,
+    /// The beginning of the statement, for whoever may run it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statement: Option<String>,
 }
 
 /// Something that the target's version cannot have.
@@ -135,6 +155,8 @@ pub struct RestoreReport {
     pub failed: Vec<Failure>,
     /// What was not tried because something that it needs failed.
     pub skipped: Vec<Skip>,
+    /// What the target forbids the restoring role.
+    pub forbidden: Vec<Forbidden>,
     /// Entries that were not tried because the restore stopped at the first failure.
     pub not_tried: u64,
     /// True if all was one transaction, which was rolled back: nothing is there.
@@ -158,10 +180,11 @@ pub struct RestoreReport {
 }
 
 impl RestoreReport {
-    /// True if nothing failed, was skipped, or differs.
+    /// True if nothing failed, was skipped, was forbidden, or differs.
     pub fn is_complete(&self) -> bool {
         let same = self.checked.as_ref().is_none_or(|c| c.different.is_empty());
-        self.failed.is_empty() && self.skipped.is_empty() && self.not_tried == 0 && same
+        let done = self.failed.is_empty() && self.skipped.is_empty() && self.not_tried == 0;
+        done && self.forbidden.is_empty() && same
     }
 }
 
@@ -215,6 +238,29 @@ impl Failure {
     }
 }
 
+impl Forbidden {
+    fn new(object: String, part: &'static str, trouble: &Trouble) -> Forbidden {
+        let Failure {
+            object,
+            message,
+            sqlstate,
+            statement,
+            ..
+        } = Failure::new(object, trouble);
+        let reason = match &trouble.error {
+            Error::Failed { problem, .. } => problem.clone(),
+            _ => message,
+        };
+        Forbidden {
+            object,
+            part,
+            reason,
+            sqlstate,
+            statement,
+        }
+    }
+}
+
 fn beginning(statement: &str) -> String {
     let statement = hide_passwords(statement);
     let mut text: String = statement.chars().take(STATEMENT_CHARS).collect();
@@ -245,6 +291,9 @@ pub(super) struct Ledger {
     pub(super) skipped: Vec<Skip>,
     /// Entries that were not tried because the restore stopped.
     pub(super) not_tried: u64,
+    pub(super) forbidden: Vec<Forbidden>,
+    /// True if the restoring role is no superuser: what it may not do is forbidden rather than failed.
+    pub(super) is_ordinary: bool,
     pub(super) warnings: Vec<String>,
     pub(super) n_rows: u64,
     pub(super) raw_bytes: u64,
@@ -269,7 +318,18 @@ impl Ledger {
     /// Notes a failure; the first of an entry with several tasks counts.
     pub(super) fn fail(&mut self, entry: &Entry, trouble: &Trouble) {
         let object = object_of(entry);
-        if self.bad.insert(entry.id, object.clone()).is_none() {
+        if self.bad.insert(entry.id, object.clone()).is_some() {
+            return;
+        }
+        if self.is_ordinary && forbids(&trouble.error, &entry.label) {
+            let part = if entry.data.is_some() {
+                Part::Data
+            } else {
+                Part::Define
+            };
+            self.forbidden
+                .push(Forbidden::new(object, part_name(part), trouble));
+        } else {
             self.failed.push(Failure::new(object, trouble));
         }
     }
@@ -283,6 +343,15 @@ impl Ledger {
     pub(super) fn leave(&mut self, entry: &Entry) {
         if self.bad.insert(entry.id, object_of(entry)).is_none() {
             self.not_tried += 1;
+        }
+    }
+
+    /// Notes statements after creation that the target forbade; their objects are there.
+    pub(super) fn forbid_all(&mut self, refused: Vec<Refused>, selection: &Selection) {
+        for one in refused {
+            let object = object_of(selection.entry(one.entry));
+            self.forbidden
+                .push(Forbidden::new(object, one.part, &one.trouble));
         }
     }
 

@@ -4,15 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::types::Type;
 
+use super::forbidden::keeper;
 use super::wanted::{Name, Wanted};
 use crate::archive::manifest::COLLATION_VERSION;
 use crate::error::Result;
-use crate::pg::version::{V15, V17};
+use crate::pg::version::{V13, V15, V16, V17};
 use crate::pg::{ServerVersion, Session};
 
 /// What is true of the target before the first change.
 #[derive(Debug)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of the target by itself"
+)]
 pub(super) struct TargetFacts {
     pub(super) version: ServerVersion,
     /// The database's encoding.
@@ -25,8 +29,16 @@ pub(super) struct TargetFacts {
     /// What stands against putting a tablespace into a directory of the server.
     pub(super) directories: BTreeMap<String, &'static str>,
     pub(super) access_methods: BTreeSet<String>,
-    /// The extensions that the server can create.
-    pub(super) extensions: BTreeSet<String>,
+    /// True if the role may make databases.
+    pub(super) makes_databases: bool,
+    /// True if the role may make schemas in the database.
+    pub(super) makes_schemas: bool,
+    /// True if the role may make objects in `public`.
+    pub(super) fills_public: bool,
+    /// True if the role may make subscriptions without being a superuser (16 and later).
+    pub(super) makes_subscriptions: bool,
+    /// The extensions that the server has or can create.
+    pub(super) extensions: BTreeMap<String, ExtensionFacts>,
     /// The encodings that the server can turn into the database's.
     pub(super) conversions: BTreeSet<String>,
     pub(super) schemas: BTreeSet<String>,
@@ -54,11 +66,15 @@ impl TargetFacts {
             encoding: encoding.to_owned(),
             in_recovery: false,
             is_superuser: false,
+            makes_databases: true,
+            makes_schemas: true,
+            fills_public: true,
+            makes_subscriptions: false,
             roles: BTreeMap::new(),
             tablespaces: BTreeSet::new(),
             directories: BTreeMap::new(),
             access_methods: BTreeSet::new(),
-            extensions: BTreeSet::new(),
+            extensions: BTreeMap::new(),
             conversions: BTreeSet::new(),
             schemas: BTreeSet::new(),
             objects: Vec::new(),
@@ -73,10 +89,21 @@ impl TargetFacts {
 }
 
 impl TargetFacts {
-    /// True for a role that only newer servers bring along: nobody can make one with such a name.
+    /// True for a role that a provider or another version brings along: nobody can make one with such a name.
     pub(super) fn is_absent(&self, role: &str) -> bool {
-        role.starts_with("pg_") && !self.roles.contains_key(role)
+        keeper(role).is_some() && !self.roles.contains_key(role)
     }
+}
+
+/// An extension as the server has it.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct ExtensionFacts {
+    /// The version that CREATE EXTENSION would make.
+    pub(super) version: Option<String>,
+    /// True if only a superuser may create it.
+    pub(super) needs_superuser: bool,
+    /// Version and schema, if the database has it.
+    pub(super) installed: Option<(String, String)>,
 }
 
 /// A table that exists.
@@ -87,7 +114,7 @@ pub(super) struct TableFacts {
 }
 
 /// Objects that users have made, one row per kind: label, number, examples. The numbers below 16384 are the system's
-/// (`FirstNormalObjectId`); members of extensions count as their extension.
+/// (`FirstNormalObjectId`). Extensions and their members do not count: whoever runs the server may have made them for us.
 const USER_OBJECTS: &str = "
 WITH members AS MATERIALIZED (SELECT classid, objid FROM pg_catalog.pg_depend WHERE deptype = 'e'),
 objects(label, classid, oid, name) AS (
@@ -112,7 +139,6 @@ objects(label, classid, oid, name) AS (
  UNION ALL SELECT 'access method', 'pg_catalog.pg_am'::pg_catalog.regclass, oid, amname FROM pg_catalog.pg_am
  UNION ALL SELECT 'foreign-data wrapper', 'pg_catalog.pg_foreign_data_wrapper'::pg_catalog.regclass, oid, fdwname FROM pg_catalog.pg_foreign_data_wrapper
  UNION ALL SELECT 'foreign server', 'pg_catalog.pg_foreign_server'::pg_catalog.regclass, oid, srvname FROM pg_catalog.pg_foreign_server
- UNION ALL SELECT 'extension', 'pg_catalog.pg_extension'::pg_catalog.regclass, oid, extname FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql'
  UNION ALL SELECT 'event trigger', 'pg_catalog.pg_event_trigger'::pg_catalog.regclass, oid, evtname FROM pg_catalog.pg_event_trigger
  UNION ALL SELECT 'publication', 'pg_catalog.pg_publication'::pg_catalog.regclass, oid, pubname FROM pg_catalog.pg_publication
  UNION ALL SELECT 'large object', 'pg_catalog.pg_largeobject'::pg_catalog.regclass, oid, oid::pg_catalog.text FROM pg_catalog.pg_largeobject_metadata)
@@ -161,6 +187,11 @@ pub(super) async fn read(
     facts.in_recovery = session.in_recovery();
     read_server(session, wanted, &mut facts).await?;
     if of_server {
+        // All that is the database's own is the new one's: the role will own it.
+        (facts.makes_schemas, facts.fills_public) = (true, true);
+        for extension in facts.extensions.values_mut() {
+            extension.installed = None;
+        }
         facts.schemas.insert("public".to_owned());
         return Ok(facts);
     }
@@ -189,22 +220,7 @@ pub(super) async fn read(
 }
 
 async fn read_server(session: &Session, wanted: &Wanted, facts: &mut TargetFacts) -> Result<()> {
-    let superuser = "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user";
-    let rows = session.query("looking at the user", superuser, &[]).await?;
-    facts.is_superuser = rows.iter().any(|row| row.get::<_, bool>(0));
-
-    let wanted_roles: Vec<&str> = wanted.roles.keys().map(String::as_str).collect();
-    let roles = "SELECT rolname::pg_catalog.text, pg_catalog.pg_has_role(current_user, oid, 'MEMBER') \
-                 FROM pg_catalog.pg_roles WHERE rolname = ANY ($1)";
-    let rows = session
-        .query(
-            "looking for roles",
-            roles,
-            &[(&wanted_roles, Type::TEXT_ARRAY)],
-        )
-        .await?;
-    facts.roles = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-
+    read_role(session, wanted, facts).await?;
     facts.tablespaces = names(
         session,
         "SELECT spcname::pg_catalog.text FROM pg_catalog.pg_tablespace",
@@ -215,11 +231,7 @@ async fn read_server(session: &Session, wanted: &Wanted, facts: &mut TargetFacts
         "SELECT amname::pg_catalog.text FROM pg_catalog.pg_am",
     )
     .await?;
-    facts.extensions = names(
-        session,
-        "SELECT name::pg_catalog.text FROM pg_catalog.pg_available_extensions",
-    )
-    .await?;
+    read_extensions(session, facts).await?;
     let conversions = "SELECT pg_catalog.pg_encoding_to_char(conforencoding)::pg_catalog.text FROM pg_catalog.pg_conversion \
                        WHERE condefault AND pg_catalog.pg_encoding_to_char(contoencoding) = pg_catalog.current_setting('server_encoding')";
     facts.conversions = names(session, conversions).await?;
@@ -293,6 +305,71 @@ async fn read_database(session: &Session, facts: &mut TargetFacts) -> Result<()>
                 .extend(value.map(|value| (key.to_owned(), value)));
         }
         facts.is_public_used = row.get(keys.len());
+    }
+    Ok(())
+}
+
+/// What the restoring role may do.
+async fn read_role(session: &Session, wanted: &Wanted, facts: &mut TargetFacts) -> Result<()> {
+    // pg_create_subscription is a role since 16; to name one that is not there would be an error.
+    let rights = "SELECT r.rolsuper, r.rolsuper OR r.rolcreatedb, \
+                  pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'), \
+                  COALESCE((SELECT pg_catalog.has_schema_privilege(n.oid, 'CREATE') FROM pg_catalog.pg_namespace n \
+                            WHERE n.nspname = 'public'), true), \
+                  EXISTS (SELECT FROM pg_catalog.pg_roles s WHERE s.rolname = 'pg_create_subscription' \
+                          AND pg_catalog.pg_has_role(r.oid, s.oid, 'USAGE')) \
+                  FROM pg_catalog.pg_roles r WHERE r.rolname = current_user";
+    for row in session.query("looking at the user", rights, &[]).await? {
+        facts.is_superuser = row.get(0);
+        facts.makes_databases = row.get(1);
+        facts.makes_schemas = row.get(2);
+        facts.fills_public = row.get(3);
+        facts.makes_subscriptions = row.get(4);
+    }
+    // From 16 on being a member is not enough to become the role, or to give it things.
+    let how = if session.version() >= V16 {
+        "SET"
+    } else {
+        "MEMBER"
+    };
+    let wanted_roles: Vec<&str> = wanted.roles.keys().map(String::as_str).collect();
+    let roles = format!(
+        "SELECT rolname::pg_catalog.text, pg_catalog.pg_has_role(current_user, oid, '{how}') \
+         FROM pg_catalog.pg_roles WHERE rolname = ANY ($1)"
+    );
+    let rows = session
+        .query(
+            "looking for roles",
+            &roles,
+            &[(&wanted_roles, Type::TEXT_ARRAY)],
+        )
+        .await?;
+    facts.roles = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    Ok(())
+}
+
+async fn read_extensions(session: &Session, facts: &mut TargetFacts) -> Result<()> {
+    let trusted = if session.version() >= V13 {
+        "v.trusted"
+    } else {
+        "false"
+    };
+    let query = format!(
+        "SELECT COALESCE(a.name, e.extname)::pg_catalog.text, a.default_version, COALESCE(v.superuser AND NOT {trusted}, false), \
+                e.extversion, n.nspname::pg_catalog.text \
+         FROM pg_catalog.pg_available_extensions a \
+         LEFT JOIN pg_catalog.pg_available_extension_versions v ON v.name = a.name AND v.version = a.default_version \
+         FULL JOIN pg_catalog.pg_extension e ON e.extname = a.name \
+         LEFT JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace"
+    );
+    for row in session.query("looking for extensions", &query, &[]).await? {
+        let installed: (Option<String>, Option<String>) = (row.get(3), row.get(4));
+        let extension = ExtensionFacts {
+            version: row.get(1),
+            needs_superuser: row.get(2),
+            installed: installed.0.zip(installed.1),
+        };
+        facts.extensions.insert(row.get(0), extension);
     }
     Ok(())
 }

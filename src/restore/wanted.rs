@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::forbidden;
 use super::options::RestoreOptions;
 use super::report::object_of;
 use super::select::{Selection, relation_of};
@@ -15,10 +16,19 @@ use crate::toc::{DataOf, Entry, Form, Part, Stage};
 pub(super) struct RoleUse {
     /// Objects that it owns.
     pub(super) owns: Uses,
+    /// Objects that it owns and that not everybody may create.
+    pub(super) owns_privileged: Uses,
     /// Grants that name it.
     pub(super) grants: Uses,
     /// Definitions that name it.
     pub(super) defines: Uses,
+}
+
+impl RoleUse {
+    /// True if the restore cannot do without the role.
+    pub(super) fn matters(&self, owns: bool) -> bool {
+        owns || self.grants.n > 0 || self.defines.n > 0
+    }
 }
 
 /// Objects: how many, and the first.
@@ -82,7 +92,9 @@ pub(super) struct Wanted {
     pub(super) tables_there: BTreeMap<String, String>,
     /// Objects of which no form serves the target.
     pub(super) unserved: Vec<String>,
-    /// Grants made by others than the owner, which only a superuser can repeat.
+    /// Definitions that not everybody may run, by who may.
+    pub(super) privileged: BTreeMap<&'static str, Uses>,
+    /// Grants made by others than the owner, which only a superuser or a member of the grantor can repeat.
     pub(super) foreign_grants: Uses,
     /// Objects with a step that cannot run inside a transaction.
     pub(super) outside: Vec<String>,
@@ -103,7 +115,7 @@ impl Wanted {
         };
         for entry in selection.iter() {
             wanted.definition(entry, version);
-            wanted.roles_of_parts(entry, &options.selection);
+            wanted.roles_of_parts(entry, &options.selection, version);
             wanted.place(entry, &options.selection);
             wanted.names(entry, selection, &options.selection);
         }
@@ -132,6 +144,9 @@ impl Wanted {
                 if form.steps.iter().any(|step| step.outside_transaction) {
                     self.outside.push(object_of(entry));
                 }
+                if let Some(who) = forbidden::needs(entry, form) {
+                    self.privileged.entry(who).or_default().add(entry);
+                }
             }
             None if entry.forms.is_empty() => {}
             None => self.unserved.push(object_of(entry)),
@@ -145,13 +160,20 @@ impl Wanted {
         self.roles.entry(name.to_owned()).or_default()
     }
 
-    fn roles_of_parts(&mut self, entry: &Entry, choice: &Choice) {
+    fn roles_of_parts(&mut self, entry: &Entry, choice: &Choice, version: ServerVersion) {
         if let Some(owner) = entry
             .owner
             .as_ref()
             .filter(|_| choice.wants_part(Part::Owner))
         {
-            self.role(&owner.role.0).owns.add(entry);
+            let form = form_for(entry, version);
+            let is_privileged = form.is_some_and(|form| forbidden::needs(entry, form).is_some());
+            let uses = self.role(&owner.role.0);
+            if is_privileged {
+                uses.owns_privileged.add(entry);
+            } else {
+                uses.owns.add(entry);
+            }
         }
         let after = entry.after.iter();
         let kept = after.filter(|after| choice.wants_part(after.part));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::forbidden::Extra;
 use super::load::Load;
 use crate::graph::scheduler::{Task, TaskId};
 use crate::toc::EntryId;
@@ -14,6 +15,8 @@ pub(super) struct Unit {
     pub(super) tablespace: Option<String>,
     pub(super) access_method: Option<String>,
     pub(super) statements: Vec<String>,
+    /// Run after the statements; one that the target forbids is reported and takes nothing else away.
+    pub(super) extras: Vec<Extra>,
     /// True if the statements cannot run inside a transaction block.
     pub(super) outside: bool,
 }
@@ -26,6 +29,7 @@ impl Unit {
             tablespace: None,
             access_method: None,
             statements,
+            extras: Vec::new(),
             outside: false,
         }
     }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::forbidden::{forbids_extra, is_idle_grant};
 use super::report::Trouble;
 use super::shared::Shared;
 use super::work::Unit;
@@ -10,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::pg::pin::{RestorePins, pin_restore_session};
 use crate::pg::{Session, connect};
 use crate::sql::{Literal, sql};
+use crate::toc::EntryId;
 
 /// How often work is repeated that another session's work disturbed.
 const TRIES: u32 = 4;
@@ -24,6 +26,16 @@ pub(super) struct Worker {
     in_one: bool,
     /// True from the moment COMMIT is sent: if the connection breaks now, nobody knows what became of the transaction.
     committing: bool,
+    /// What the target forbade of objects that were made all the same.
+    refused: Vec<Refused>,
+}
+
+/// A statement after creation that the target forbids.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) entry: EntryId,
+    pub(super) part: &'static str,
+    pub(super) trouble: Trouble,
 }
 
 impl Worker {
@@ -58,6 +70,7 @@ impl Worker {
             session,
             in_one: shared.one_transaction,
             committing: false,
+            refused: Vec::new(),
         })
     }
 
@@ -82,6 +95,11 @@ impl Worker {
     /// The connection.
     pub(super) fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// What was forbidden since the last time.
+    pub(super) fn take_refused(&mut self) -> Vec<Refused> {
+        std::mem::take(&mut self.refused)
     }
 
     /// Ends the connection.
@@ -145,9 +163,17 @@ impl Worker {
                 &mut access_method,
             ));
             lines.extend(unit.statements.iter().cloned());
+            let extras = unit.extras.iter();
+            lines.extend(extras.map(|extra| extra.statement.clone()));
         }
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         let outcome = match self.begin(object, &lines).await {
+            // Whose grant it was shows only when each runs by itself.
+            Ok(()) if self.idle_grant().is_some() => Err(Error::failed(
+                object,
+                "a GRANT did nothing",
+                "run each by itself",
+            )),
             Ok(()) => self.commit(object).await,
             Err(error) => Err(error),
         };
@@ -167,12 +193,17 @@ impl Worker {
         let mut tries = Tries::default();
         loop {
             let outcome = if unit.outside {
-                self.run_outside(object, unit).await
+                let done = self.run_outside(object, unit).await;
+                done.map(|()| Vec::new())
             } else {
                 self.run_in_transaction(object, unit).await
             };
-            let Err(trouble) = outcome else {
-                return Ok(());
+            let trouble = match outcome {
+                Ok(refused) => {
+                    self.refused.extend(refused);
+                    return Ok(());
+                }
+                Err(trouble) => trouble,
             };
             // What runs outside a transaction may have done a part of its work.
             if unit.outside {
@@ -184,7 +215,21 @@ impl Worker {
         }
     }
 
-    async fn run_in_transaction(&mut self, object: &str, unit: &Unit) -> Result<(), Trouble> {
+    /// The warning of a GRANT or REVOKE that did nothing, if there was one since the last look.
+    fn idle_grant(&self) -> Option<String> {
+        let notices = self.session.take_notices();
+        let idle = notices
+            .into_iter()
+            .find(|notice| is_idle_grant(&notice.code));
+        idle.map(|notice| notice.message)
+    }
+
+    /// Runs an entry's statements; of what comes after them the target may forbid some, which is given back.
+    async fn run_in_transaction(
+        &mut self,
+        object: &str,
+        unit: &Unit,
+    ) -> Result<Vec<Refused>, Trouble> {
         let settings: Vec<String> = settings_of(unit, "SET LOCAL", &mut None, &mut None).collect();
         let mut first: Vec<&str> = settings.iter().map(String::as_str).collect();
         let mut statements = unit.statements.iter();
@@ -199,7 +244,43 @@ impl Worker {
             let outcome = self.session.batch(object, "statement", statement).await;
             outcome.map_err(blame(Some(statement)))?;
         }
-        Ok(self.commit(object).await?)
+        let mut refused = Vec::new();
+        for extra in &unit.extras {
+            if let Some(trouble) = self.run_extra(object, &extra.statement).await? {
+                refused.push(Refused {
+                    entry: unit.entry,
+                    part: extra.part,
+                    trouble,
+                });
+            }
+        }
+        self.commit(object).await?;
+        Ok(refused)
+    }
+
+    /// Runs a statement that may be forbidden; gives back the refusal, after which the transaction goes on.
+    async fn run_extra(
+        &mut self,
+        object: &str,
+        statement: &str,
+    ) -> Result<Option<Trouble>, Trouble> {
+        self.idle_grant();
+        let guarded =
+            format!("SAVEPOINT pgark_extra;\n{statement};\nRELEASE SAVEPOINT pgark_extra");
+        let blame = |error| Trouble {
+            error,
+            statement: Some(statement.to_owned()),
+        };
+        let Err(error) = self.session.batch(object, "statement", &guarded).await else {
+            let idle = self.idle_grant();
+            return Ok(idle.map(|said| blame(Error::failed(object, said, ""))));
+        };
+        if !forbids_extra(&error) {
+            return Err(blame(error));
+        }
+        let back = "ROLLBACK TO SAVEPOINT pgark_extra;\nRELEASE SAVEPOINT pgark_extra";
+        self.session.batch(object, "ROLLBACK", back).await?;
+        Ok(Some(blame(error)))
     }
 
     async fn run_outside(&mut self, object: &str, unit: &Unit) -> Result<(), Trouble> {
@@ -332,7 +413,6 @@ fn is_disturbance(error: &Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::toc::EntryId;
 
     #[test]
     fn only_settings_that_change_are_sent() {
@@ -341,6 +421,7 @@ mod tests {
             tablespace: tablespace.map(str::to_owned),
             access_method: access_method.map(str::to_owned),
             statements: Vec::new(),
+            extras: Vec::new(),
             outside: false,
         };
         let (mut tablespace, mut method) = (None, None);

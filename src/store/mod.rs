@@ -14,9 +14,11 @@ pub(crate) mod contract;
 pub(crate) mod fault;
 mod local;
 mod memory;
+mod room;
 
 pub use local::LocalStore;
 pub use memory::MemoryStore;
+pub use room::Room;
 
 /// A key: segments of `[A-Za-z0-9._-]` separated by `/`, none of them empty or with a leading dot (so neither `.` nor `..`).
 /// At most 512 bytes. Never made from archive contents.

@@ -179,6 +179,7 @@ impl HandMade {
                     ("collate".into(), "C".into()),
                     ("ctype".into(), "C".into()),
                 ]),
+                extensions: BTreeMap::new(),
                 snapshot_lsn: None,
                 started: now,
                 finished: now,

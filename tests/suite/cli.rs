@@ -10,7 +10,9 @@ use tempfile::TempDir;
 
 use crate::support::{Database, Server, block_on, majors, pgark};
 
-const VERBS: [&str; 7] = ["dump", "list", "show", "sql", "exec", "verify", "restore"];
+const VERBS: [&str; 8] = [
+    "dump", "list", "show", "sql", "exec", "verify", "restore", "doctor",
+];
 
 fn run(command: &mut Command) -> Output {
     command.stdin(Stdio::null()).output().unwrap()
