@@ -41,7 +41,7 @@ use crate::archive::name::ArchiveName;
 use crate::archive::repository::{GroupFilter, Repository};
 use crate::error::{Error, Result};
 use crate::kinds::row::{CatalogRow, Oid};
-use crate::pg::pin::{ClientEncoding, DumpPins, pin_dump_session};
+use crate::pg::pin::{DumpPins, client_encoding, pin_dump_session};
 use crate::pg::{ConnSettings, ServerVersion, Session, SnapshotId, SnapshotReader, connect};
 use crate::progress::{Event, Progress};
 
@@ -332,6 +332,7 @@ async fn open_coordinator(
 ) -> Result<(Session, Vec<String>)> {
     let session = connect(source, "dump").await?;
     crate::pg::pooler::require_own_backend(&session, source).await?;
+    session.pin(&[client_encoding()]).await?;
     let search_path = source::search_path(&session).await?;
     session
         .pin(&pin_dump_session(session.version(), &DumpPins::default()))
@@ -353,10 +354,7 @@ async fn open_readers(
     options: &DumpOptions,
 ) -> Result<Vec<SnapshotReader>> {
     let version = looked.owner.session().version();
-    let pins = DumpPins {
-        encoding: ClientEncoding::Server,
-        ..DumpPins::default()
-    };
+    let pins = DumpPins::default();
     let open = async || {
         let session = connect(source, "dump worker").await?;
         session.pin(&pin_dump_session(version, &pins)).await?;
@@ -468,6 +466,7 @@ async fn plan_data(
     let (lo_starts, pages_readable) = large_objects::ranges(session).await?;
     let inputs = PlanInputs {
         server: session.version(),
+        encoding: session.server_encoding(),
         sizes: &sizes,
         cells_before,
         lo_starts: &lo_starts,

@@ -6,7 +6,7 @@ use super::split::{self, Method, SMALL_BYTES_MAX, TableSize};
 use crate::kinds::row::{Oid, catalog_row};
 use crate::kinds::toc_builder::DraftData;
 use crate::pg::version::ServerVersion;
-use crate::sql::{Ident, Sql, sql};
+use crate::sql::{Ident, Literal, Sql, sql};
 use crate::toc::{DataOf, EntryId, printable};
 
 catalog_row! {
@@ -56,6 +56,8 @@ pub(super) struct TablePlan {
     pub cells: Vec<(u32, Option<u32>)>,
     /// May be read in binary if text cannot carry a row.
     pub binary_works: bool,
+    /// The database's encoding, where rows would otherwise come in the session's.
+    pub encoding: Option<String>,
 }
 
 /// One piece of work for a worker.
@@ -105,6 +107,8 @@ pub(super) struct DataPlan {
 pub(super) struct PlanInputs<'a> {
     /// The source server.
     pub server: ServerVersion,
+    /// The database's encoding.
+    pub encoding: &'a str,
     /// Sizes by OID.
     pub sizes: &'a HashMap<Oid, SizeRow>,
     /// Cell lengths of the group's previous dump, by qualified name.
@@ -179,6 +183,8 @@ fn table(entry: EntryId, data: &DraftData, target: &Sql, inputs: PlanInputs<'_>)
         method,
         cells,
         binary_works: row.is_some_and(|row| row.binary_works),
+        encoding: (!matches!(inputs.encoding, "UTF8" | "SQL_ASCII"))
+            .then(|| inputs.encoding.to_owned()),
     }
 }
 
@@ -218,7 +224,12 @@ impl TablePlan {
     /// The statement that reads a cell, or the whole table.
     pub(super) fn copy_statement(&self, cell: Option<usize>, binary: bool) -> Sql {
         let columns = Sql::list(self.columns.iter().map(|name| Ident::new(&**name)));
-        let format = if binary { " (FORMAT binary)" } else { "" };
+        // Text inside of binary rows follows the session, whatever the option says.
+        let format = match &self.encoding {
+            _ if binary => sql![" (FORMAT binary)"],
+            Some(encoding) => sql![" (ENCODING ", Literal(encoding), ")"],
+            None => Sql::default(),
+        };
         let range = cell.map(|cell| range_condition(self.cells[cell]));
         if range.is_none() && self.condition.is_empty() {
             let list = (!self.columns.is_empty()).then(|| sql![" (", columns, ")"]);
@@ -299,6 +310,7 @@ mod tests {
                 .collect();
         let inputs = PlanInputs {
             server: V18,
+            encoding: "UTF8",
             sizes: &sizes,
             cells_before: &HashMap::new(),
             lo_starts: &[],
@@ -337,6 +349,14 @@ mod tests {
         assert_eq!(
             small.copy_statement(None, false).text(),
             r#"COPY "s"."small" ("a", "B b") TO STDOUT"#
+        );
+        let latin1 = TablePlan {
+            encoding: Some("LATIN1".into()),
+            ..small.clone()
+        };
+        assert_eq!(
+            latin1.copy_statement(None, false).text(),
+            r#"COPY "s"."small" ("a", "B b") TO STDOUT (ENCODING 'LATIN1')"#
         );
         let nothing = TablePlan {
             columns: Vec::new(),

@@ -17,12 +17,12 @@ use crate::archive::fingerprint::Fingerprint;
 use crate::archive::index::{CopyFormat, Segment, TableIndex};
 use crate::archive::jsonl::{JsonlWriter, Written};
 use crate::archive::lease::Lease;
-use crate::archive::manifest::{FORMAT, Group, Manifest, Totals};
+use crate::archive::manifest::{ESCAPED_BYTES, FORMAT, Group, Manifest, Totals};
 use crate::archive::name::ArchiveName;
 use crate::archive::repository::{Archive, Repository};
 use crate::error::{Error, Result};
 use crate::kinds::row::Oid;
-use crate::sql::Sql;
+use crate::sql::{Sql, has_escapes_in};
 use crate::toc::{Entry, EntryId, Form, Step};
 
 /// Where an archive is written and what it is called.
@@ -114,7 +114,7 @@ pub(super) async fn write(
         group,
         ..
     } = place;
-    let manifest = Manifest {
+    let mut manifest = Manifest {
         read_version: FORMAT,
         write_version: FORMAT,
         features: Vec::new(),
@@ -131,6 +131,9 @@ pub(super) async fn write(
         tool: Manifest::this_tool(),
         tags: BTreeMap::new(),
     };
+    if index.has_escapes || toc.has_escapes || has_escapes_in(&manifest.seal().0) {
+        manifest.features.push(ESCAPED_BYTES.to_owned());
+    }
     chunks.prove_reused().await?;
     lease.prove().await?;
     let archive = repository.commit(&manifest).await?;

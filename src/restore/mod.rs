@@ -41,6 +41,7 @@ use self::wanted::Wanted;
 use self::worker::{CancelOnDrop, Shared, Worker};
 use crate::archive::Archive;
 use crate::error::{Error, Result};
+use crate::pg::pin::client_encoding;
 use crate::pg::pooler::require_own_backend;
 use crate::pg::{ConnSettings, Session, connect};
 use crate::progress::{Event, Progress};
@@ -155,6 +156,7 @@ async fn examine(
         connect(target, "restore").await?
     };
     require_own_backend(&session, target).await?;
+    session.pin(&[client_encoding()]).await?;
     if let Some(role) = &options.role {
         let set = format!("SET ROLE {}", Ident::new(role).quoted());
         if let Err(error) = session.batch("the session", "SET ROLE", &set).await {

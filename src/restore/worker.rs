@@ -116,8 +116,7 @@ impl Worker {
     pub(super) async fn open(shared: &Shared) -> Result<Worker> {
         let session = connect(&shared.settings, "restore").await?;
         let pins = RestorePins {
-            // Statements are UTF-8 text; rows say their encoding in each COPY.
-            encoding: Some("UTF8"),
+            encoding: None,
             role: shared.role.as_ref(),
             row_security: false,
         };

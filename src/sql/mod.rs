@@ -1,5 +1,6 @@
 //! SQL text that is safe by construction: names and literals enter only through quoting types. No I/O.
 
+mod escape;
 mod ident;
 mod literal;
 mod pattern;
@@ -7,6 +8,8 @@ mod printable;
 pub mod script;
 mod statement;
 
+pub(crate) use escape::has_escapes_in;
+pub use escape::{ReadText, SentText, escape, escaped_byte, has_escapes, unescape};
 pub use ident::{Ident, QualifiedName};
 pub use literal::{DollarQuoted, Literal};
 pub use pattern::{Pattern, PatternScope};

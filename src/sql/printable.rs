@@ -1,14 +1,32 @@
 //! Names and SQL as text for people. What goes to the server is quoted in `ident` and `literal`.
 
-/// `text` with control characters escaped, so that a name can break neither a line nor a terminal.
+use std::fmt::Write as _;
+
+use super::escape::escaped_byte;
+
+/// `text` with control characters escaped, so that a name can break neither a line nor a terminal, and with bytes that are
+/// no UTF-8 as `\xE9`.
 pub fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            if c.is_control() {
-                c.escape_default().collect()
-            } else {
-                vec![c]
-            }
-        })
-        .collect()
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match escaped_byte(c) {
+            Some(byte) => {
+                // Writing to a string does not fail.
+                let _ = write!(out, "\\x{byte:02X}");
+            },
+            None if c.is_control() => out.extend(c.escape_default()),
+            None => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_reaches_a_terminal_that_is_not_text() {
+        assert_eq!(printable("é\u{10FFE9}\n"), "é\\xE9\\n");
+    }
 }

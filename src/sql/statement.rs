@@ -4,7 +4,7 @@ use serde::de::{self, Deserializer};
 use serde::ser::{SerializeSeq, Serializer};
 use serde::{Deserialize, Serialize};
 
-use super::Ident;
+use super::{Ident, ReadText};
 
 /// What may stand in a [`Sql`]. Neither `String` nor a borrowed `&str` is one.
 pub trait Fragment {
@@ -215,11 +215,11 @@ impl<'a> postgres_types::FromSql<'a> for ServerSql {
         ty: &postgres_types::Type,
         raw: &'a [u8],
     ) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        String::from_sql(ty, raw).map(ServerSql)
+        ReadText::from_sql(ty, raw).map(|text| ServerSql(text.0))
     }
 
     fn accepts(ty: &postgres_types::Type) -> bool {
-        <String as postgres_types::FromSql>::accepts(ty)
+        <ReadText as postgres_types::FromSql>::accepts(ty)
     }
 }
 
