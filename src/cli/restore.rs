@@ -21,6 +21,8 @@ Examples:
                                                the same into a database that is made first
   pgark restore shop-20261122T020000Z -d shop_new -j 8 --check content
   pgark restore -d shop -t sales.orders        one table, with its indexes and rows
+  pgark restore -d shop_utf8 --from-database shop --text-encoding LATIN1
+                                               a SQL_ASCII database whose bytes are LATIN1 into one with an encoding
 
 Everything that can be known is checked before the first change: the archive's bytes, roles, extensions, names in the way. \
 Objects that fail do not stop the others; they are named at the end, with exit code 3.")]
@@ -51,6 +53,9 @@ struct How {
     /// Become this role after connecting
     #[arg(long, value_name = "NAME")]
     role: Option<String>,
+    /// What the bytes of a database without an encoding (SQL_ASCII) are, to restore it into one with an encoding
+    #[arg(long, value_name = "ENCODING")]
+    text_encoding: Option<String>,
     /// How the result is compared with the archive: counted, or each row streamed back as well
     #[arg(long, value_name = "CHECK", default_value = "counts")]
     check: Comparison,
@@ -83,6 +88,7 @@ impl Restore {
             exclude_table_data: choice.exclude_table_data.clone(),
             create: how.create,
             role: how.role.clone(),
+            text_encoding: how.text_encoding.clone(),
             analyze: !how.no_analyze,
             check: match how.check {
                 Comparison::Counts => Check::Counts,

@@ -1,6 +1,12 @@
 //! What leaves for the server: statements whose text holds escaped bytes (see `sql::escape`) get the bytes themselves, below
 //! tokio-postgres, which knows statements as UTF-8 only. Everything else passes untouched, rows of COPY above all.
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::AsyncWrite;
+
 use crate::sql;
 
 /// Tag and length of a message.
@@ -32,7 +38,7 @@ enum State {
 
 /// What to do with the beginning of some bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
+enum Step {
     /// So many may go to the socket as they are; say with [`Outgoing::passed`] how many it took.
     Pass(usize),
     /// So many were taken over.
@@ -47,13 +53,50 @@ impl Outgoing {
         }
     }
 
+    /// Writes to `inner` what may pass, and takes over what may not, as `AsyncWrite` has it.
+    pub(super) fn poll_write<S: AsyncWrite + Unpin>(
+        &mut self,
+        inner: &mut S,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_waiting(inner, cx))?;
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        match self.step(bytes) {
+            Step::Taken(n) => Poll::Ready(Ok(n)),
+            Step::Pass(n) => {
+                let n = ready!(Pin::new(inner).poll_write(cx, &bytes[..n]))?;
+                self.passed(bytes, n);
+                Poll::Ready(Ok(n))
+            }
+        }
+    }
+
+    /// Writes to `inner` what was taken over and changed; a flush begins with it.
+    pub(super) fn poll_waiting<S: AsyncWrite + Unpin>(
+        &mut self,
+        inner: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while !self.waiting().is_empty() {
+            let n = ready!(Pin::new(&mut *inner).poll_write(cx, self.waiting()))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent(n);
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// What the socket must take before anything else.
-    pub(super) fn waiting(&self) -> &[u8] {
+    fn waiting(&self) -> &[u8] {
         &self.ready[self.n_sent..]
     }
 
     /// The socket took so many of the waiting bytes.
-    pub(super) fn sent(&mut self, n: usize) {
+    fn sent(&mut self, n: usize) {
         self.n_sent += n;
         if self.n_sent == self.ready.len() {
             self.ready.clear();
@@ -62,7 +105,7 @@ impl Outgoing {
     }
 
     /// Decides about the next bytes, of which there is at least one. Nothing may be waiting.
-    pub(super) fn step(&mut self, bytes: &[u8]) -> Step {
+    fn step(&mut self, bytes: &[u8]) -> Step {
         if self.state == State::Off {
             return Step::Pass(bytes.len());
         }
@@ -97,7 +140,7 @@ impl Outgoing {
     }
 
     /// The socket took so many bytes of those that pass.
-    pub(super) fn passed(&mut self, bytes: &[u8], n: usize) {
+    fn passed(&mut self, bytes: &[u8], n: usize) {
         let mut left = match self.state {
             State::Off => return,
             State::Pass(left) => left,

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::outgoing::{Outgoing, Step};
+use super::outgoing::Outgoing;
 
 /// Bytes asked of the inner stream at once.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -368,21 +368,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Tap<S> {
-    /// Sends what was taken over and changed.
-    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.outgoing.waiting().is_empty() {
-            let waiting = self.outgoing.waiting();
-            let n = ready!(Pin::new(&mut self.inner).poll_write(cx, waiting))?;
-            if n == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.outgoing.sent(n);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
 /// Vectored writes are not offered: tokio-postgres writes one buffer.
 impl<S: AsyncWrite + Unpin> AsyncWrite for Tap<S> {
     fn poll_write(
@@ -391,32 +376,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tap<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        ready!(this.poll_waiting(cx))?;
-        if bytes.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
         if this.handle.unescapes() {
             this.outgoing.begin();
         }
-        match this.outgoing.step(bytes) {
-            Step::Taken(n) => Poll::Ready(Ok(n)),
-            Step::Pass(n) => {
-                let n = ready!(Pin::new(&mut this.inner).poll_write(cx, &bytes[..n]))?;
-                this.outgoing.passed(bytes, n);
-                Poll::Ready(Ok(n))
-            }
-        }
+        this.outgoing.poll_write(&mut this.inner, cx, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.poll_waiting(cx))?;
+        ready!(this.outgoing.poll_waiting(&mut this.inner, cx))?;
         Pin::new(&mut this.inner).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.poll_waiting(cx))?;
+        ready!(this.outgoing.poll_waiting(&mut this.inner, cx))?;
         Pin::new(&mut this.inner).poll_shutdown(cx)
     }
 }

@@ -23,6 +23,7 @@ mod prove;
 mod report;
 mod select;
 mod target;
+mod text;
 mod wanted;
 mod worker;
 
@@ -37,6 +38,7 @@ use self::prove::Indexes;
 use self::report::Ledger;
 use self::select::Selection;
 use self::target::TargetFacts;
+use self::text::Declared;
 use self::wanted::Wanted;
 use self::worker::{CancelOnDrop, Shared, Worker};
 use crate::archive::Archive;
@@ -65,15 +67,32 @@ pub async fn restore(
 ) -> Result<RestoreReport> {
     let mut clock = Clock::new();
     let name = archive.name().as_str();
-    let selection = Selection::new(name, archive.entries().await?, options)?;
-    let (indexes, mut damages) = prove::read_indexes(archive, &selection).await?;
+    let mut entries = archive.entries().await?;
+    let mut findings = Vec::new();
+    let declared = Declared::open(archive, target, options).await?;
+    if let Some(declared) = &declared {
+        let (read, unreadable) = declared.translate(entries).await?;
+        entries = read;
+        findings = text::unreadable(&entries, &unreadable, declared.encoding());
+    }
+    let selection = Selection::new(name, entries, options)?;
+    let (mut indexes, mut damages) = prove::read_indexes(archive, &selection).await?;
+    let mut encoding = archive.manifest().source.encoding.clone();
+    if let Some(declared) = declared {
+        // What of it is no text is also none in the table's entry, and found there.
+        let (read, _) = declared.translate(indexes.into_values().collect()).await?;
+        indexes = read.into_iter().map(|index| (index.entry, index)).collect();
+        declared.encoding().clone_into(&mut encoding);
+        declared.close().await;
+    }
     if damages.is_empty() {
         let hash = options.verify_chunks;
         damages = prove::prove_chunks(archive, &selection, &indexes, hash, &progress).await?;
     }
     clock.lap("verify");
 
-    let examined = examine(archive, target, options, &selection, &indexes).await?;
+    let mut examined = examine(&encoding, target, options, &selection, &indexes).await?;
+    examined.findings.extend(findings);
     let warnings = refuse(archive, target, damages, &examined)?;
     if options.create {
         let source = &archive.manifest().source;
@@ -85,6 +104,7 @@ pub async fn restore(
 
     let run = Run {
         archive,
+        encoding: &encoding,
         options,
         selection: &selection,
         indexes: &indexes,
@@ -136,7 +156,7 @@ struct Examined {
 
 /// Looks at the target without changing it.
 async fn examine(
-    archive: &Archive,
+    encoding: &str,
     target: &ConnSettings,
     options: &RestoreOptions,
     selection: &Selection,
@@ -169,12 +189,16 @@ async fn examine(
     }
     let wanted = Wanted::new(selection, options, session.version());
     let mut facts = target::read(&session, &wanted, options.create).await?;
-    let encoding = &archive.manifest().source.encoding;
     if options.create {
-        facts.encoding.clone_from(encoding);
+        // A declaration is not the source's encoding, with which the database is made.
+        let declared = options.text_encoding.is_some();
+        facts.encoding = if declared { text::NONE } else { encoding }.to_owned();
     }
     let verdict = preflight::judge(&wanted, &facts, encoding, options);
     findings.extend(verdict.findings);
+    let encodings = (encoding, facts.encoding.as_str());
+    findings.extend(text::findings(selection.iter(), encodings, options));
+    findings.extend(preflight::binary_rows(selection, indexes, encodings, options));
     let to_fill = indexes
         .values()
         .filter_map(|index| match &selection.entry(index.entry).data {
@@ -229,6 +253,8 @@ fn refuse(
 /// A restore that was found possible.
 struct Run<'a> {
     archive: &'a Archive,
+    /// The encoding of the archive's rows.
+    encoding: &'a str,
     options: &'a RestoreOptions,
     selection: &'a Selection,
     indexes: &'a Indexes,
@@ -242,7 +268,7 @@ impl Run<'_> {
         mut ledger: Ledger,
         clock: &mut Clock,
     ) -> Result<RestoreReport> {
-        let encoding = self.archive.manifest().source.encoding.as_str();
+        let encoding = self.encoding;
         let cx = PlanCx {
             selection: self.selection,
             options: self.options,

@@ -13,7 +13,7 @@ pub use escape::{ReadText, SentText, escape, escaped_byte, has_escapes, unescape
 pub use ident::{Ident, QualifiedName};
 pub use literal::{DollarQuoted, Literal};
 pub use pattern::{Pattern, PatternScope};
-pub use printable::printable;
+pub use printable::{printable, shown};
 pub use statement::{Fragment, Grantee, Piece, Role, ServerSql, Sql};
 
 /// Builds a [`Sql`] from fragments: `sql!["DROP TABLE ", &name]`.
