@@ -135,6 +135,9 @@ impl Restore {
     }
 }
 
+/// Rows of a table that are named when they were left out; `--json` names a hundred.
+const ROWS_SHOWN: usize = 10;
+
 fn print_report(report: &RestoreReport, time: Duration, cx: &Context) -> Result<()> {
     for failure in &report.failed {
         let parts = [
@@ -149,6 +152,23 @@ fn print_report(report: &RestoreReport, time: Duration, cx: &Context) -> Result<
             if let Some(text) = text {
                 diagnostic(secrets::hidden(&format!("  {label}: {text}")));
             }
+        }
+    }
+    for table in &report.left_out {
+        diagnostic(format!(
+            "left out: {}: {} that the target's encoding cannot hold",
+            table.object,
+            human::things(table.n_rows, "row")
+        ));
+        for row in table.rows.iter().take(ROWS_SHOWN) {
+            diagnostic(format!(
+                "  segment {}, line {}, beginning with {}: {}",
+                row.segment, row.line, row.begins, row.message
+            ));
+        }
+        let n_more = table.n_rows.saturating_sub(ROWS_SHOWN as u64);
+        if n_more > 0 {
+            diagnostic(format!("  and {n_more} more"));
         }
     }
     for skip in &report.skipped {
@@ -202,6 +222,10 @@ fn summary(report: &RestoreReport, time: Duration) -> String {
         if n > 0 {
             parts.push(format!("{} {what}", human::things(n as u64, "object")));
         }
+    }
+    let n_left_out: u64 = report.left_out.iter().map(|table| table.n_rows).sum();
+    if n_left_out > 0 {
+        parts.push(format!("{} left out", human::things(n_left_out, "row")));
     }
     parts.join("; ")
 }

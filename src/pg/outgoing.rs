@@ -162,7 +162,8 @@ impl Outgoing {
     /// A header, or a whole message, is held.
     fn complete(&mut self, n_held: usize) {
         if let State::Hold(_) = self.state {
-            self.ready.append(&mut with_bytes(std::mem::take(&mut self.held)));
+            self.ready
+                .append(&mut with_bytes(std::mem::take(&mut self.held)));
             self.state = State::Header;
             return;
         }

@@ -90,8 +90,14 @@ impl Runner<'_> {
         let entry = self.selection.entry(definition.entry);
         let object = object_of(entry);
         for unit in &definition.units {
-            let outcome = self.worker.run_alone(self.shared, &object, unit).await;
-            let Err(trouble) = outcome else { continue };
+            let outcome = self.worker.run_without(self.shared, &object, unit).await;
+            let trouble = match outcome {
+                Ok(without) => {
+                    self.ledger.go_without(entry, &without);
+                    continue;
+                }
+                Err(trouble) => trouble,
+            };
             if self.worker.session().is_closed() {
                 return Err(lost(trouble.error));
             }

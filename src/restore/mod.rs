@@ -7,6 +7,7 @@
 //! What fails does not stop the rest; the [`RestoreReport`] names it, and what could not be tried because of it.
 //! Nothing that was in the target is ever dropped or overwritten.
 
+mod careful;
 mod check;
 mod copy_in;
 mod create;
@@ -31,7 +32,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use options::{Check, RestoreOptions};
-pub use report::{Checked, Difference, Failure, Loss, Phase, RestoreReport, Skip};
+pub use report::{
+    Checked, Difference, Failure, LeftRow, LeftRows, Loss, Phase, RestoreReport, Skip,
+};
 
 use self::plan::PlanCx;
 use self::prove::Indexes;
@@ -198,7 +201,9 @@ async fn examine(
     findings.extend(verdict.findings);
     let encodings = (encoding, facts.encoding.as_str());
     findings.extend(text::findings(selection.iter(), encodings, options));
-    findings.extend(preflight::binary_rows(selection, indexes, encodings, options));
+    findings.extend(preflight::binary_rows(
+        selection, indexes, encodings, options,
+    ));
     let to_fill = indexes
         .values()
         .filter_map(|index| match &selection.entry(index.entry).data {
@@ -340,6 +345,7 @@ impl Run<'_> {
             lost: plan::losses(cx),
             failed: ledger.failed,
             skipped: ledger.skipped,
+            left_out: ledger.left_out.into_values().collect(),
             warnings: ledger.warnings,
             phases: Vec::new(),
             checked,

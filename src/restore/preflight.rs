@@ -135,12 +135,7 @@ fn server_objects(wanted: &Wanted, facts: &TargetFacts, verdict: &mut Verdict) {
     }
 }
 
-fn encodings(
-    archive: &str,
-    facts: &TargetFacts,
-    options: &RestoreOptions,
-    verdict: &mut Verdict,
-) {
+fn encodings(archive: &str, facts: &TargetFacts, options: &RestoreOptions, verdict: &mut Verdict) {
     let target = facts.encoding.as_str();
     match (archive, target) {
         (_, "SQL_ASCII") if options.text_encoding.is_some() => verdict.findings.push(
@@ -259,7 +254,11 @@ pub(super) fn binary_rows(
     options: &RestoreOptions,
 ) -> Vec<String> {
     let has_no_encoding = archive == text::NONE || options.text_encoding.is_some();
-    let taken_for = if archive == text::NONE { target } else { archive };
+    let taken_for = if archive == text::NONE {
+        target
+    } else {
+        archive
+    };
     if !has_no_encoding || target == text::NONE || taken_for == "UTF8" {
         return Vec::new();
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::careful::{self, LeftOut};
 use crate::error::Error;
 use crate::toc::{Entry, EntryId};
 
@@ -41,6 +42,30 @@ pub struct Skip {
     pub object: String,
     /// Why.
     pub reason: String,
+}
+
+/// A row that the target's encoding cannot hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftRow {
+    /// Its segment, counted from 0 in the archive's data index.
+    pub segment: usize,
+    /// Its line there, counted from 1.
+    pub line: u64,
+    /// The beginning of its first column.
+    pub begins: String,
+    /// The server's message.
+    pub message: String,
+}
+
+/// A table of which rows were left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftRows {
+    /// Kind and name.
+    pub object: String,
+    /// How many.
+    pub n_rows: u64,
+    /// The first of them, a hundred at most.
+    pub rows: Vec<LeftRow>,
 }
 
 /// Something that the target's version cannot have.
@@ -102,6 +127,8 @@ pub struct RestoreReport {
     pub failed: Vec<Failure>,
     /// What was not tried because something that it needs failed.
     pub skipped: Vec<Skip>,
+    /// Rows that the target's encoding cannot hold; the others of their tables are there.
+    pub left_out: Vec<LeftRows>,
     /// What the target's version cannot have.
     pub lost: Vec<Loss>,
     /// What the user should know although the work went on.
@@ -114,10 +141,10 @@ pub struct RestoreReport {
 }
 
 impl RestoreReport {
-    /// True if nothing failed, was skipped, or differs.
+    /// True if nothing failed, was skipped or left out, or differs.
     pub fn is_complete(&self) -> bool {
         let same = self.checked.as_ref().is_none_or(|c| c.different.is_empty());
-        self.failed.is_empty() && self.skipped.is_empty() && same
+        self.failed.is_empty() && self.skipped.is_empty() && self.left_out.is_empty() && same
     }
 }
 
@@ -198,6 +225,8 @@ pub(super) struct Ledger {
     bad: BTreeMap<EntryId, String>,
     pub(super) failed: Vec<Failure>,
     pub(super) skipped: Vec<Skip>,
+    /// Rows that were left out, by entry.
+    pub(super) left_out: BTreeMap<EntryId, LeftRows>,
     pub(super) warnings: Vec<String>,
     pub(super) n_rows: u64,
     pub(super) raw_bytes: u64,
@@ -220,6 +249,33 @@ impl Ledger {
         if self.bad.insert(entry.id, object.clone()).is_none() {
             self.failed.push(Failure::new(object, trouble));
         }
+    }
+
+    /// Notes comments and labels that an entry has to do without.
+    pub(super) fn go_without(&mut self, entry: &Entry, parts: &[Trouble]) {
+        let failures = parts.iter().map(|trouble| {
+            let object = format!("comment or label of {}", object_of(entry));
+            Failure::new(object, trouble)
+        });
+        self.failed.extend(failures);
+    }
+
+    /// Notes what was left out of `entry`, if there is anything.
+    pub(super) fn leave_out(&mut self, entry: &Entry, found: LeftOut) {
+        self.go_without(entry, &found.parts);
+        if found.n_rows == 0 {
+            return;
+        }
+        let known = self.left_out.entry(entry.id);
+        let known = known.or_insert_with(|| LeftRows {
+            object: object_of(entry),
+            n_rows: 0,
+            rows: Vec::new(),
+        });
+        known.n_rows += found.n_rows;
+        known.rows.extend(found.rows);
+        known.rows.sort_by_key(|row| (row.segment, row.line));
+        known.rows.truncate(careful::LISTED_MAX);
     }
 
     /// Notes that `entry` was not tried because `cause` failed or was skipped.

@@ -227,7 +227,11 @@ async fn read_names(session: &Session, wanted: &Wanted, facts: &mut TargetFacts)
 }
 
 async fn read_tables(session: &Session, wanted: &Wanted, facts: &mut TargetFacts) -> Result<()> {
-    let targets: Vec<SentText<'_>> = wanted.tables_there.keys().map(|name| SentText(name)).collect();
+    let targets: Vec<SentText<'_>> = wanted
+        .tables_there
+        .keys()
+        .map(|name| SentText(name))
+        .collect();
     if targets.is_empty() {
         return Ok(());
     }

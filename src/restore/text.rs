@@ -136,7 +136,10 @@ impl Declared {
     }
 
     async fn read(&self, texts: &[String]) -> Result<Vec<String>> {
-        let bytes: Vec<Vec<u8>> = texts.iter().map(|text| unescape(text).into_owned()).collect();
+        let bytes: Vec<Vec<u8>> = texts
+            .iter()
+            .map(|text| unescape(text).into_owned())
+            .collect();
         let bytes: &(dyn ToSql + Sync) = &bytes;
         let rows = self
             .session
@@ -252,11 +255,12 @@ impl Unfit {
         self.n += 1;
         if self.listed.len() < LISTED_MAX {
             let object = object_of(entry);
-            self.listed.push(if object.is_ascii() && !object.contains("\\x") {
-                format!("{object} ({})", around(text))
-            } else {
-                object
-            });
+            self.listed
+                .push(if object.is_ascii() && !object.contains("\\x") {
+                    format!("{object} ({})", around(text))
+                } else {
+                    object
+                });
         }
     }
 
@@ -286,9 +290,13 @@ fn around(text: &str) -> String {
     const CHARS: usize = 20;
     let bad = |c: char| !c.is_ascii();
     let has_escape = has_escapes(text);
-    let at = text
-        .chars()
-        .position(|c| if has_escape { has_escapes(c.encode_utf8(&mut [0; 4])) } else { bad(c) });
+    let at = text.chars().position(|c| {
+        if has_escape {
+            has_escapes(c.encode_utf8(&mut [0; 4]))
+        } else {
+            bad(c)
+        }
+    });
     let from = at.unwrap_or(0).saturating_sub(CHARS);
     let part: String = text.chars().skip(from).take(2 * CHARS).collect();
     printable(&part)

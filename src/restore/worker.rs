@@ -1,6 +1,7 @@
 //! One connection that does a restore's work: its settings, its transactions, what to do when it breaks.
 //! Which work it gets is decided in `executor`.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use super::copy_in::ChunkCache;
 use super::options::RestoreOptions;
 use super::plan::Unit;
 use super::report::Trouble;
+use super::text;
 use crate::archive::ChunkStore;
 use crate::error::{Error, Result};
 use crate::pg::pin::{RestorePins, pin_restore_session};
@@ -220,6 +222,30 @@ impl Worker {
             }
             self.roll_back(object).await;
             self.repeat_or(shared, trouble, &mut tries).await?;
+        }
+    }
+
+    /// The same, but without the comments and labels that the target's encoding cannot hold, which it gives back.
+    pub(super) async fn run_without(
+        &mut self,
+        shared: &Shared,
+        object: &str,
+        unit: &Unit,
+    ) -> Result<Vec<Trouble>, Trouble> {
+        let mut unit = Cow::Borrowed(unit);
+        let mut without = Vec::new();
+        loop {
+            let Err(trouble) = self.run_alone(shared, object, &unit).await else {
+                return Ok(without);
+            };
+            let statement = trouble.statement.as_deref().unwrap_or_default();
+            let mut words = ["COMMENT ON ", "SECURITY LABEL "].iter();
+            let is_part = words.any(|word| statement.starts_with(word));
+            if !is_part || !text::is_unreadable(&trouble.error) {
+                return Err(trouble);
+            }
+            unit.to_mut().statements.retain(|one| one != statement);
+            without.push(trouble);
         }
     }
 

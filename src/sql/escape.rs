@@ -129,8 +129,7 @@ mod tests {
         let own = "\u{10FFE9}";
         let escaped = escape(own.as_bytes());
         assert_eq!(
-            escaped,
-            "\u{10FFF4}\u{10FF8F}\u{10FFBF}\u{10FFA9}",
+            escaped, "\u{10FFF4}\u{10FF8F}\u{10FFBF}\u{10FFA9}",
             "F4 8F BF A9"
         );
         assert_eq!(unescape(&escaped), own.as_bytes());

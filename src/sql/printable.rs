@@ -14,7 +14,7 @@ pub fn printable(text: &str) -> String {
             Some(byte) => {
                 // Writing to a string does not fail.
                 let _ = write!(out, "\\x{byte:02X}");
-            },
+            }
             None if c.is_control() => out.extend(c.escape_default()),
             None => out.push(c),
         }

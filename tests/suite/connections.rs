@@ -12,9 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pgark::pg::connect::{connect, wants_password};
-use pgark::pg::pin::{
-    DumpPins, RestorePins, pin_dump_session, pin_restore_session,
-};
+use pgark::pg::pin::{DumpPins, RestorePins, pin_dump_session, pin_restore_session};
 use pgark::pg::pooler::require_own_backend;
 use pgark::pg::session::Interpose;
 use pgark::pg::{ConnSettings, CopySink, Environment, Session, SnapshotOwner, SnapshotReader};
