@@ -195,8 +195,13 @@ impl Session {
         let texts: Vec<String> = statements.iter().map(Sql::text).collect();
         self.batch(&self.object, "setting the session up", &texts.join(";\n"))
             .await?;
-        self.tap.unescape_statements();
+        self.unescape_statements();
         Ok(())
+    }
+
+    /// From here on statements may hold escaped bytes, as after [`pin`](Self::pin). The session must be idle.
+    pub fn unescape_statements(&self) {
+        self.tap.unescape_statements();
     }
 
     /// Runs one `COPY … TO STDOUT`, its rows going to `sink`; returns the sink, and the row count of the command tag.

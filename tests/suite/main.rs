@@ -16,6 +16,7 @@ mod connections;
 mod consistency;
 mod damage;
 mod dumping;
+mod encodings;
 mod groups;
 mod harness;
 mod injection;

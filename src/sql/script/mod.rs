@@ -141,7 +141,7 @@ impl Splitter {
     /// The next item; `None` means that more bytes are needed, or that the script has ended.
     ///
     /// # Errors
-    /// psql's own commands but `\restrict` and `\unrestrict`, statements that are not UTF-8, and what is still open at the end.
+    /// psql's own commands but `\restrict` and `\unrestrict`, and what is still open at the end.
     pub fn next_item(&mut self) -> Result<Option<Item>, ScriptError> {
         loop {
             if self.next == self.buffer.len() && self.ended {
@@ -240,16 +240,7 @@ impl Splitter {
             return Ok(None);
         };
         let bytes = &self.buffer[self.start..self.next];
-        let text = std::str::from_utf8(bytes).map_err(|problem| {
-            let before = &bytes[..problem.valid_up_to()];
-            let n_lines = before.split(|byte| *byte == b'\n').count() - 1;
-            ScriptError {
-                line: line + n_lines as u64,
-                problem: "the statement is not UTF-8".to_owned(),
-                remedy: "convert the script, for example with iconv -t UTF-8, and its SET client_encoding",
-            }
-        })?;
-        let text = text.to_owned();
+        let text = crate::sql::escape(bytes).into_owned();
         if begun.copy == Some(CopyWith::Stdin) {
             self.state = State::BeforeCopy(false, line);
         }
