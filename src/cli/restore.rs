@@ -53,7 +53,7 @@ struct How {
     /// Become this role after connecting
     #[arg(long, value_name = "NAME")]
     role: Option<String>,
-    /// What the bytes of a database without an encoding (SQL_ASCII) are, to restore it into one with an encoding
+    /// What the bytes of a database without an encoding are, such as LATIN1, to restore it into one that has one
     #[arg(long, value_name = "ENCODING")]
     text_encoding: Option<String>,
     /// How the result is compared with the archive: counted, or each row streamed back as well

@@ -168,7 +168,7 @@ impl Outgoing {
             return;
         }
         let header = self.held.first_chunk::<HEADER_BYTES>();
-        let (tag, total) = message(header.expect("so many bytes are held"));
+        let (tag, total) = message(*header.expect("so many bytes are held"));
         if holds_statement(tag) && total > n_held {
             self.state = State::Hold(total);
             return;
@@ -182,8 +182,8 @@ impl Outgoing {
 }
 
 /// Tag and whole length of a message.
-fn message(header: &[u8; HEADER_BYTES]) -> (u8, usize) {
-    let [tag, length @ ..] = *header;
+fn message(header: [u8; HEADER_BYTES]) -> (u8, usize) {
+    let [tag, length @ ..] = header;
     (tag, u32::from_be_bytes(length) as usize + 1)
 }
 
@@ -194,7 +194,7 @@ fn holds_statement(tag: u8) -> bool {
 
 /// The length of the message that begins here, if its header is there and it holds no statement.
 fn passing_message(bytes: &[u8]) -> Option<usize> {
-    let (tag, total) = message(bytes.first_chunk()?);
+    let (tag, total) = message(*bytes.first_chunk()?);
     (!holds_statement(tag) && total >= HEADER_BYTES).then_some(total)
 }
 

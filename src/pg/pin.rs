@@ -32,6 +32,7 @@ pub fn pin_dump_session(version: ServerVersion, pins: &DumpPins<'_>) -> Vec<Sql>
         sql!["SET xmlbinary = 'base64'"],
         sql!["SET xmloption = 'content'"],
         sql!["SET lc_monetary = 'C'"],
+        sql!["SET quote_all_identifiers = off"],
         sql!["SET synchronize_seqscans = off"],
         // A parallel plan under COPY (SELECT …) returns rows in no order.
         sql!["SET max_parallel_workers_per_gather = 0"],
@@ -86,6 +87,9 @@ pub fn pin_restore_session(version: ServerVersion, pins: &RestorePins<'_>) -> Ve
         sql!["SET xmlbinary = 'base64'"],
         sql!["SET xmloption = 'content'"],
         sql!["SET lc_monetary = 'C'"],
+        // Without the first an unquoted NULL in an array is the word; with the second `x = NULL` is another condition.
+        sql!["SET array_nulls = on"],
+        sql!["SET transform_null_equals = off"],
         sql!["SET client_min_messages = 'warning'"],
         sql![
             "SET row_security = ",

@@ -175,7 +175,7 @@ impl Loader<'_> {
         let n_bytes = *ends.last().expect("only called with a whole row");
         let rows = self.held.split_to(n_bytes).freeze();
         // The last one is the next to be tried, so that rows stay in order.
-        let mut open = vec![0..ends.len()];
+        let mut open: Vec<Range<usize>> = std::iter::once(0..ends.len()).collect();
         while let Some(some) = open.pop() {
             let Err(error) = self
                 .place

@@ -70,22 +70,18 @@ pub async fn restore(
 ) -> Result<RestoreReport> {
     let mut clock = Clock::new();
     let name = archive.name().as_str();
+    let mut encoding = archive.manifest().source.encoding.clone();
     let mut entries = archive.entries().await?;
     let mut findings = Vec::new();
     let declared = Declared::open(archive, target, options).await?;
     if let Some(declared) = &declared {
-        let (read, unreadable) = declared.translate(entries).await?;
-        entries = read;
-        findings = text::unreadable(&entries, &unreadable, declared.encoding());
+        (entries, findings) = declared.entries(entries).await?;
+        declared.encoding().clone_into(&mut encoding);
     }
     let selection = Selection::new(name, entries, options)?;
     let (mut indexes, mut damages) = prove::read_indexes(archive, &selection).await?;
-    let mut encoding = archive.manifest().source.encoding.clone();
     if let Some(declared) = declared {
-        // What of it is no text is also none in the table's entry, and found there.
-        let (read, _) = declared.translate(indexes.into_values().collect()).await?;
-        indexes = read.into_iter().map(|index| (index.entry, index)).collect();
-        declared.encoding().clone_into(&mut encoding);
+        indexes = declared.indexes(indexes).await?;
         declared.close().await;
     }
     if damages.is_empty() {
@@ -195,7 +191,8 @@ async fn examine(
     if options.create {
         // A declaration is not the source's encoding, with which the database is made.
         let declared = options.text_encoding.is_some();
-        facts.encoding = if declared { text::NONE } else { encoding }.to_owned();
+        let made = if declared { text::NONE } else { encoding };
+        made.clone_into(&mut facts.encoding);
     }
     let verdict = preflight::judge(&wanted, &facts, encoding, options);
     findings.extend(verdict.findings);

@@ -11,8 +11,10 @@ use serde_json::Value;
 
 use super::create;
 use super::options::RestoreOptions;
+use super::prove::Indexes;
 use super::report::object_of;
 use crate::archive::Archive;
+use crate::archive::index::TableIndex;
 use crate::error::{Error, Result};
 use crate::pg::pin::client_encoding;
 use crate::pg::{ConnSettings, Session, connect};
@@ -81,9 +83,32 @@ impl Declared {
         &self.encoding
     }
 
+    /// Turns the text of the entries into characters; what cannot be is left as it is, and named.
+    pub(super) async fn entries(&self, entries: Vec<Entry>) -> Result<(Vec<Entry>, Vec<String>)> {
+        let (entries, unreadable) = self.translate(entries).await?;
+        let mut unfit = Unfit::default();
+        for (at, text) in unreadable {
+            unfit.add(&entries[at], &text);
+        }
+        let findings = unfit.finding(
+            &format!("bytes that are no {}", self.encoding),
+            "declare another --text-encoding, or restore into a database with ENCODING 'SQL_ASCII'",
+        );
+        Ok((entries, findings))
+    }
+
+    /// Turns the names of columns into characters. One that is none was found in the table's entry.
+    pub(super) async fn indexes(&self, indexes: Indexes) -> Result<Indexes> {
+        let (indexes, _) = self.translate(indexes.into_values().collect()).await?;
+        let indexes = indexes.into_iter();
+        Ok(indexes
+            .map(|index: TableIndex| (index.entry, index))
+            .collect())
+    }
+
     /// Turns all text of the documents into characters. The second value has the documents that hold what is none in the
     /// declared encoding, by number, with the first such text; they stay as they are there.
-    pub(super) async fn translate<T: Serialize + DeserializeOwned>(
+    async fn translate<T: Serialize + DeserializeOwned>(
         &self,
         documents: Vec<T>,
     ) -> Result<(Vec<T>, Vec<(usize, String)>)> {
@@ -226,22 +251,6 @@ pub(super) fn findings<'a>(
         format!("names of another database's encoding, which are no {target}")
     };
     unfit.finding(&what, remedy)
-}
-
-/// Findings for entries whose text is none in the declared encoding.
-pub(super) fn unreadable(
-    entries: &[Entry],
-    unreadable: &[(usize, String)],
-    encoding: &str,
-) -> Vec<String> {
-    let mut unfit = Unfit::default();
-    for (at, text) in unreadable {
-        unfit.add(&entries[*at], text);
-    }
-    unfit.finding(
-        &format!("bytes that are no {encoding}"),
-        "declare another --text-encoding, or restore into a database with ENCODING 'SQL_ASCII'",
-    )
 }
 
 #[derive(Default)]

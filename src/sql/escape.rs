@@ -35,8 +35,9 @@ pub fn escape(bytes: &[u8]) -> Cow<'_, str> {
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             if escaped_byte(c).is_some() {
-                let own = c.encode_utf8(&mut [0; 4]).as_bytes().to_vec();
-                own.into_iter().for_each(|byte| push_byte(byte, &mut out));
+                for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                    push_byte(byte, &mut out);
+                }
             } else {
                 out.push(c);
             }

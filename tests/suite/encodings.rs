@@ -120,8 +120,8 @@ async fn bytes_without_an_encoding_come_back_in_every_name_text_and_row() {
         assert_same_bytes(&source, &target);
         // Names and values as the server has them, whatever a program makes of them.
         let hex = "SELECT pg_catalog.encode(pg_catalog.convert_to(x, 'SQL_ASCII'), 'hex') FROM
-            (SELECT relname::text FROM pg_class WHERE oid >= 16384 UNION ALL SELECT enumlabel FROM pg_enum
-             UNION ALL SELECT prosrc FROM pg_proc WHERE oid >= 16384 UNION ALL SELECT description FROM pg_description WHERE objoid >= 4000
+            (SELECT relname::text FROM pg_class WHERE oid >= 16384 AND relname !~ '^pg_toast' UNION ALL SELECT enumlabel FROM pg_enum
+             UNION ALL SELECT prosrc FROM pg_proc WHERE oid >= 16384 UNION ALL SELECT description FROM pg_description WHERE objoid >= 16384 OR objoid = 4711
              UNION ALL SELECT rolname FROM pg_roles WHERE oid >= 16384) AS names(x) ORDER BY 1";
         let (left, right) = (source.psql(hex), target.psql(hex));
         assert!(left.contains("e9"), "{left}");
@@ -143,11 +143,8 @@ async fn bytes_without_an_encoding_go_through_a_script_too() {
         let shown = String::from_utf8(shown.stdout).unwrap();
         assert!(shown.contains("s\\xE9.t\\xE9"), "{shown}");
         let json = run_pgark(&repository, &["show", "--json"]);
-        assert!(
-            String::from_utf8(json.stdout)
-                .unwrap()
-                .contains("\"t\u{10FFE9}\"")
-        );
+        let json = String::from_utf8(json.stdout).unwrap();
+        assert!(json.contains(r#""s\\xE9.t\\xE9""#), "{json}");
         for inserts in [&[][..], &["--inserts"]] {
             let file = folder.path().join("script.sql");
             let file = file.to_str().unwrap();
@@ -248,16 +245,13 @@ async fn bytes_become_characters_only_when_it_is_said_what_they_are() {
             .await
             .unwrap();
         assert_whole("declared", &report);
-        let md5 = "SELECT pg_catalog.md5(pg_catalog.string_agg(pg_catalog.convert_to(x, pg_catalog.getdatabaseencoding())::text, ',' ORDER BY x COLLATE \"C\"))
-                   FROM (SELECT \"v\u{e9}\" FROM \"s\u{e9}\".\"t\u{e9}\") AS t(x)";
-        let of_latin1 = latin1.psql(&format!("SET client_encoding = 'UTF8'; {md5}"));
+        let md5 = with_bytes(
+            b"SELECT md5(string_agg(convert_to(x, getdatabaseencoding())::text, ',' ORDER BY x COLLATE \"C\"))
+              FROM (SELECT \"v@\" FROM \"s@\".\"t@\") AS t(x)",
+        );
         let file = tempfile::NamedTempFile::new().unwrap();
-        let bytes: Vec<u8> = md5
-            .chars()
-            .map(|c| u8::try_from(u32::from(c)).unwrap())
-            .collect();
-        std::fs::write(file.path(), bytes).unwrap();
-        assert_eq!(of_latin1, source.psql_file(file.path()));
+        std::fs::write(file.path(), md5).unwrap();
+        assert_eq!(latin1.psql_file(file.path()), source.psql_file(file.path()));
     }
 }
 
@@ -340,6 +334,10 @@ async fn databases_in_other_encodings_go_to_utf8_and_back() {
             assert_whole(encoding, &report);
             assert_eq!(raw_dump(&source), raw_dump(&back), "{encoding}");
 
+            // The scripts of one will do.
+            if encoding != "EUC_JP" {
+                continue;
+            }
             let folder = tempfile::tempdir().unwrap();
             let repository = folder.path().join("repo");
             run_pgark(&repository, &["dump", "-d", &source.conninfo()]);
@@ -425,7 +423,7 @@ async fn rows_that_the_encoding_cannot_hold_are_left_out_by_name() {
 /// Settings of a database that would change what is read or how text is understood.
 fn make_hostile(database: &Database) {
     let name = database.name();
-    for setting in [
+    let settings = [
         "datestyle = 'German, DMY'",
         "intervalstyle = 'sql_standard'",
         "timezone = 'Asia/Kathmandu'",
@@ -445,16 +443,17 @@ fn make_hostile(database: &Database) {
         "row_security = off",
         "default_transaction_read_only = on",
         "statement_timeout = '1s'",
-    ] {
-        let target = if setting.starts_with("datestyle") || setting.starts_with("bytea") {
+    ];
+    let changes = settings.map(|setting| {
+        let of_role = setting.starts_with("datestyle") || setting.starts_with("bytea");
+        let target = if of_role {
             format!("ROLE postgres IN DATABASE {name}")
         } else {
             format!("DATABASE {name}")
         };
-        database.psql(&format!(
-            "SET default_transaction_read_only = off; ALTER {target} SET {setting}"
-        ));
-    }
+        format!("ALTER {target} SET {setting}")
+    });
+    database.psql(&changes.join(";"));
 }
 
 /// All rows in a form that no setting reaches.
@@ -473,11 +472,11 @@ async fn no_setting_of_a_database_or_role_shows_in_what_comes_back() {
         source.psql(
             "CREATE TABLE t (id int PRIMARY KEY, day date, moment timestamptz, local timestamp, span interval, f8 float8, f4 float4,
                 bytes bytea, cost money DEFAULT '1234.56', document xml, fragment xml, texts text[], at tstzrange,
-                note text DEFAULT 'a\\b''c', pattern text CHECK (pattern ~ '^\\w\\\\?$'), due date DEFAULT '2000-02-03');
+                never int CHECK (never = NULL), note text DEFAULT 'a\\b''c', pattern text CHECK (pattern ~ '^\\w\\\\?$'), due date DEFAULT '2000-02-03');
              SET timezone = 'UTC';
              INSERT INTO t VALUES (1, '0044-03-15 BC', '2000-01-02 03:04:05.678901+00', '1999-12-31 23:59:60', '-1 year 2 mons -3 days 04:05:06',
                 0.1::float8 + 0.2::float8, 1.1, '\\x00ff275c', '-12.34', '<?xml version=\"1.0\"?><!DOCTYPE a><a>é</a>', 'text<b/>more',
-                ARRAY['NULL', NULL, 'a\\b', E'\\t'], '[2000-01-01, 2001-01-01)', DEFAULT, 'x\\', DEFAULT);
+                ARRAY['NULL', NULL, 'a\\b', E'\\t'], '[2000-01-01, 2001-01-01)', NULL, DEFAULT, 'x\\', DEFAULT);
              INSERT INTO t (id, f8) VALUES (2, 'NaN'), (3, '-0'), (4, 5e-324), (5, '-Infinity');
              CREATE FUNCTION body() RETURNS text LANGUAGE sql AS 'SELECT ''it''''s \\\\n''::text';
              CREATE VIEW v AS SELECT id, '1 day'::interval AS i, '2000-01-01'::date AS d, 'a\\b'::text AS b FROM t",

@@ -226,30 +226,28 @@ impl Splitter {
         }
     }
 
-    fn end_statement(&mut self) -> Stepped {
-        let statement = self.take_statement()?;
+    fn end_statement(&mut self) -> Step {
+        let statement = self.take_statement();
         self.advance(1);
         self.start = self.next;
-        Ok(statement.map_or(Step::On, |statement| Step::Item(Item::Statement(statement))))
+        statement.map_or(Step::On, |statement| Step::Item(Item::Statement(statement)))
     }
 
     /// The statement before `next`; `None` if it is empty.
-    fn take_statement(&mut self) -> Result<Option<Statement>, ScriptError> {
+    fn take_statement(&mut self) -> Option<Statement> {
         let begun = std::mem::take(&mut self.statement);
-        let Some((line, column)) = begun.at else {
-            return Ok(None);
-        };
+        let (line, column) = begun.at?;
         let bytes = &self.buffer[self.start..self.next];
         let text = crate::sql::escape(bytes).into_owned();
         if begun.copy == Some(CopyWith::Stdin) {
             self.state = State::BeforeCopy(false, line);
         }
-        Ok(Some(Statement {
+        Some(Statement {
             text,
             line,
             column,
             copy: begun.copy,
-        }))
+        })
     }
 
     /// All bytes were looked at and no more come.
@@ -277,7 +275,7 @@ impl Splitter {
             State::Plain | State::LineComment => {}
         }
         self.state = State::Plain;
-        let statement = self.take_statement()?;
+        let statement = self.take_statement();
         self.start = self.next;
         Ok(statement.map(Item::Statement))
     }

@@ -27,7 +27,7 @@ impl Splitter {
             }
             _ if is_blank(byte) => self.blank(byte),
             b';' if self.statement.parentheses == 0 && self.statement.blocks == 0 => {
-                return self.end_statement();
+                return Ok(self.end_statement());
             }
             b'\\' => {
                 self.state = State::Backslash(self.next);
