@@ -492,10 +492,9 @@ async fn no_setting_of_a_database_or_role_shows_in_what_comes_back() {
         assert_eq!(before, rows_of(&target));
         for database in [&source, &target] {
             let name = database.name();
-            let reset = format!(
-                "ALTER DATABASE {name} RESET ALL; ALTER ROLE postgres IN DATABASE {name} RESET ALL"
-            );
-            database.psql(&format!("SET default_transaction_read_only = off; {reset}"));
+            database.psql(&format!(
+                "BEGIN READ WRITE; ALTER DATABASE {name} RESET ALL; ALTER ROLE postgres IN DATABASE {name} RESET ALL; COMMIT"
+            ));
         }
         assert_eq!(plain, target.pg_dump(&[]));
         // What was saved is what a database without such settings gives.
