@@ -149,7 +149,7 @@ impl Splitter {
             }
             let step = match self.state {
                 _ if self.next == self.buffer.len() => Step::More,
-                State::Plain => self.plain()?,
+                State::Plain => self.plain(),
                 State::Word(from) => self.word(from),
                 State::Quoted(quote, _) => self.quoted(quote),
                 State::Dollar(ref delimiter, _) => {

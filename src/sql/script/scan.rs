@@ -13,10 +13,10 @@ enum Delimiter {
 }
 
 impl Splitter {
-    pub(super) fn plain(&mut self) -> Stepped {
+    pub(super) fn plain(&mut self) -> Step {
         let byte = self.buffer[self.next];
         match byte {
-            b'-' | b'/' if self.lacks(1) => return Ok(Step::More),
+            b'-' | b'/' if self.lacks(1) => return Step::More,
             b'-' if self.peek(1) == Some(b'-') => {
                 self.state = State::LineComment;
                 self.advance(2);
@@ -27,15 +27,15 @@ impl Splitter {
             }
             _ if is_blank(byte) => self.blank(byte),
             b';' if self.statement.parentheses == 0 && self.statement.blocks == 0 => {
-                return Ok(self.end_statement());
+                return self.end_statement();
             }
             b'\\' => {
                 self.state = State::Backslash(self.next);
                 self.advance(1);
             }
-            _ => return Ok(self.token(byte)),
+            _ => return self.token(byte),
         }
-        Ok(Step::On)
+        Step::On
     }
 
     fn blank(&mut self, byte: u8) {
