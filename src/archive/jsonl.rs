@@ -15,6 +15,7 @@ use super::chunker::{ChunkSettings, Chunker, Cut};
 use super::chunks::{ChunkRef, ChunkStore, StoredChunk};
 use super::index::CopyFormat;
 use crate::error::{Error, Result};
+use crate::sql::has_escapes_in;
 
 /// What a finished stream consists of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Written {
     pub chunks: Vec<StoredChunk>,
     /// Number of lines.
     pub n_lines: u64,
+    /// True if bytes stand escaped in them.
+    pub has_escapes: bool,
 }
 
 impl Written {
@@ -60,6 +63,7 @@ impl JsonlWriter {
             .expect("documents have string keys and no I/O");
         self.line.push(b'\n');
         self.written.n_lines += 1;
+        self.written.has_escapes |= has_escapes_in(&self.line);
         let mut at = 0;
         while at < self.line.len() {
             at += self.chunker.row_fragment(&self.line[at..], true);

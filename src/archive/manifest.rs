@@ -17,7 +17,10 @@ use crate::pg::version::ServerVersion;
 /// The format that this version writes, and the newest that it reads.
 pub const FORMAT: u32 = 1;
 /// The features that this version knows. A manifest that needs another is refused by its name.
-pub const FEATURES: &[&str] = &[];
+pub const FEATURES: &[&str] = &[ESCAPED_BYTES];
+/// Some text holds bytes that are no UTF-8, each as one character; see [`crate::sql::escape`]. Archives without such have no
+/// need of the feature.
+pub const ESCAPED_BYTES: &str = "escaped_bytes";
 
 /// What a dump saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -66,7 +66,8 @@ pub async fn read_core(session: &Session, database: DatabaseFacts) -> Result<Cor
     core.relations = by(rows::<RelationRow>(session, "relations").await?, |row| {
         row.oid
     });
-    let roles = rows::<RoleRow>(session, "roles").await?;
+    let roles = rows::<RoleRow>(session, "roles").await;
+    let roles = roles.map_err(|error| explain_roles(error, session.server_encoding()))?;
     core.roles = roles.into_iter().map(|row| (row.oid, row.name)).collect();
     core.depends = rows::<DependRow>(session, "dependencies").await?;
     core.depends.sort_by_key(|row| {
@@ -118,6 +119,20 @@ pub async fn read_core(session: &Session, database: DatabaseFacts) -> Result<Cor
     read_acls(session, &mut core).await?;
     core.dependents = rows::<DependentRow>(session, "what is said of dependent objects").await?;
     Ok(core)
+}
+
+/// The names of roles belong to the cluster: one made in a database with another encoding may be no text in this one.
+fn explain_roles(error: Error, encoding: &str) -> Error {
+    if !matches!(error.sqlstate(), Some("22021" | "22P05")) {
+        return error;
+    }
+    Error::Failed {
+        object: "the cluster's roles".into(),
+        problem: format!("the name of one is no text in the database's encoding {encoding}"),
+        remedy: "give the role a name in ASCII (ALTER ROLE … RENAME TO …), from a database with the encoding in which it was made"
+            .into(),
+        source: Some(Box::new(error)),
+    }
 }
 
 catalog_row! {

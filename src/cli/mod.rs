@@ -123,7 +123,7 @@ impl Verb {
             Verb::Sql(verb) => verb.run(cx).await,
             Verb::Exec(verb) => verb.run(cx).await,
             Verb::Verify(verb) => verb.run(cx).await,
-            Verb::Restore(verb) => verb.run(cx).await,
+            Verb::Restore(verb) => Box::pin(verb.run(cx)).await,
             Verb::Doctor(verb) => verb.run(cx).await,
         }
     }

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::sql::shown;
 
 /// Where results go.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl Default for Output {
 impl Output {
     /// Writes a line.
     pub(crate) fn line(&self, text: impl AsRef<str>) -> Result<()> {
-        self.write(text.as_ref().as_bytes())?;
+        self.write(shown(text.as_ref()).as_bytes())?;
         self.write(b"\n")
     }
 
@@ -37,7 +38,8 @@ impl Output {
     pub(crate) fn json(&self, value: &impl Serialize) -> Result<()> {
         let text = serde_json::to_string_pretty(value)
             .map_err(|e| Error::failed("the result", e, "leave --json out"))?;
-        self.line(text)
+        self.write(text.as_bytes())?;
+        self.write(b"\n")
     }
 
     /// Writes bytes.
@@ -78,7 +80,7 @@ impl Output {
 
 /// Writes a diagnostic line to standard error; there is nobody to tell if that fails.
 pub(crate) fn diagnostic(text: impl AsRef<str>) {
-    let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
+    let _ = writeln!(io::stderr().lock(), "{}", shown(text.as_ref()));
 }
 
 /// A table in aligned columns, two spaces between; `right` says which columns hold numbers.

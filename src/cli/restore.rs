@@ -37,6 +37,8 @@ Examples:
   pgark restore --all -h new.example.com       the newest set of `pgark dump --all` into a new cluster
   pgark restore --globals-only -h new.example.com
                                                only roles and tablespaces
+  pgark restore -d shop_utf8 --from-database shop --text-encoding LATIN1
+                                               a SQL_ASCII database whose bytes are LATIN1 into one with an encoding
 
 Everything that can be known is checked before the first change: the archive's bytes, roles, extensions, names in the way. \
 Objects that fail do not stop the others; they are named at the end, with exit code 3.")]
@@ -98,6 +100,9 @@ struct How {
     /// Become this role after connecting
     #[arg(long, value_name = "NAME")]
     role: Option<String>,
+    /// What the bytes of a database without an encoding are, such as LATIN1, to restore it into one that has one
+    #[arg(long, value_name = "ENCODING")]
+    text_encoding: Option<String>,
     /// How the result is compared with the archive: counted, or each row streamed back as well
     #[arg(long, value_name = "CHECK", default_value = "counts")]
     check: Comparison,
@@ -172,6 +177,7 @@ impl Restore {
             map_roles: names.map_roles.clone(),
             map_schemas: names.map_schemas.clone(),
             role: how.role.clone(),
+            text_encoding: how.text_encoding.clone(),
             analyze: !how.no_analyze,
             check: match how.check {
                 Comparison::Counts => Check::Counts,
@@ -185,10 +191,8 @@ impl Restore {
         if self.cluster.is_asked() {
             let archive = self.archive.as_deref();
             let options = self.options(self.choice.selection(Side::Restore).await?);
-            return self
-                .cluster
-                .run(archive, options, &self.connection, cx)
-                .await;
+            let run = self.cluster.run(archive, options, &self.connection, cx);
+            return Box::pin(run).await;
         }
         if self.connection.dbname.is_none() {
             return Err(Error::Usage(
@@ -231,6 +235,9 @@ impl Restore {
     }
 }
 
+/// Rows of a table that are named when they were left out; `--json` names a hundred.
+const ROWS_SHOWN: usize = 10;
+
 /// Where nothing stayed, the restore has failed.
 fn rolled_back(report: &RestoreReport) -> Error {
     Error::failed(
@@ -268,6 +275,23 @@ pub(crate) fn print_problems(report: &RestoreReport, cx: &Context) {
             if let Some(text) = text {
                 diagnostic(secrets::hidden(&format!("  {label}: {text}")));
             }
+        }
+    }
+    for table in &report.left_out {
+        diagnostic(format!(
+            "left out: {}: {} that the target's encoding cannot hold",
+            table.object,
+            human::things(table.n_rows, "row")
+        ));
+        for row in table.rows.iter().take(ROWS_SHOWN) {
+            diagnostic(format!(
+                "  segment {}, line {}, beginning with {}: {}",
+                row.segment, row.line, row.begins, row.message
+            ));
+        }
+        let n_more = table.n_rows.saturating_sub(ROWS_SHOWN as u64);
+        if n_more > 0 {
+            diagnostic(format!("  and {n_more} more"));
         }
     }
     for skip in &report.skipped {
@@ -360,6 +384,10 @@ fn summary(report: &RestoreReport, time: Duration) -> String {
         if n > 0 {
             parts.push(format!("{} {what}", human::things(n as u64, thing)));
         }
+    }
+    let n_left_out: u64 = report.left_out.iter().map(|table| table.n_rows).sum();
+    if n_left_out > 0 {
+        parts.push(format!("{} left out", human::things(n_left_out, "row")));
     }
     parts.join("; ")
 }

@@ -56,7 +56,7 @@ use crate::catalog::listing::Listing;
 use crate::catalog::wanted::Wanted;
 use crate::error::{Error, Result};
 use crate::kinds::row::{CatalogRow, Oid};
-use crate::pg::pin::{DumpPins, pin_dump_session};
+use crate::pg::pin::{DumpPins, client_encoding, pin_dump_session};
 use crate::pg::{ConnSettings, ServerVersion, Session, connect};
 use crate::progress::{Event, Progress};
 use crate::selection::{Selection, Side};
@@ -274,6 +274,7 @@ async fn open_coordinator(
     let session = connect(source, "dump").await?;
     refusals::refuse_serializable(session.in_recovery(), options.serializable_deferrable)?;
     crate::pg::pooler::require_own_backend(&session, source).await?;
+    session.pin(&[client_encoding()]).await?;
     let search_path = source::search_path(&session).await?;
     let pins = DumpPins {
         foreign_tables: options.reads_foreign_tables(),
@@ -328,6 +329,7 @@ async fn plan_data(
     let (lo_starts, pages_readable) = large_objects::ranges(session).await?;
     let inputs = PlanInputs {
         server: session.version(),
+        encoding: session.server_encoding(),
         sizes: &sizes,
         conditions: &looked.conditions,
         cells_before,

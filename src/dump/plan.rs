@@ -6,7 +6,7 @@ use super::split::{self, Method, SMALL_BYTES_MAX, TableSize};
 use crate::kinds::row::{Oid, catalog_row};
 use crate::kinds::toc_builder::DraftData;
 use crate::pg::version::ServerVersion;
-use crate::sql::{Condition, Ident, Sql, sql};
+use crate::sql::{Condition, Ident, Literal, Sql, sql};
 use crate::toc::{DataOf, EntryId, printable};
 
 catalog_row! {
@@ -61,6 +61,8 @@ pub(super) struct TablePlan {
     pub cells: Vec<(u32, Option<u32>)>,
     /// May be read in binary if text cannot carry a row.
     pub binary_works: bool,
+    /// The database's encoding, where rows would otherwise come in the session's.
+    pub encoding: Option<String>,
 }
 
 /// One piece of work for a worker.
@@ -110,6 +112,8 @@ pub(super) struct DataPlan {
 pub(super) struct PlanInputs<'a> {
     /// The source server.
     pub server: ServerVersion,
+    /// The database's encoding.
+    pub encoding: &'a str,
     /// Sizes by OID.
     pub sizes: &'a HashMap<Oid, SizeRow>,
     /// The user's conditions by OID.
@@ -191,6 +195,8 @@ fn table(entry: EntryId, data: &DraftData, target: &Sql, inputs: PlanInputs<'_>)
         method,
         cells,
         binary_works: row.is_some_and(|row| row.binary_works),
+        encoding: (!matches!(inputs.encoding, "UTF8" | "SQL_ASCII"))
+            .then(|| inputs.encoding.to_owned()),
     }
 }
 
@@ -230,7 +236,12 @@ impl TablePlan {
     /// The statement that reads a cell, or the whole table.
     pub(super) fn copy_statement(&self, cell: Option<usize>, binary: bool) -> Sql {
         let columns = Sql::list(self.columns.iter().map(|name| Ident::new(&**name)));
-        let format = if binary { " (FORMAT binary)" } else { "" };
+        // Text inside of binary rows follows the session, whatever the option says.
+        let format = match &self.encoding {
+            _ if binary => sql![" (FORMAT binary)"],
+            Some(encoding) => sql![" (ENCODING ", Literal(encoding), ")"],
+            None => Sql::default(),
+        };
         let range = cell.map(|cell| range_condition(self.cells[cell]));
         let filter = self.filter.as_ref().map(|text| sql![Condition(text)]);
         let conditions: Vec<Sql> = range.into_iter().chain(filter).collect();
@@ -319,6 +330,7 @@ mod tests {
                 .collect();
         let inputs = PlanInputs {
             server: V18,
+            encoding: "UTF8",
             sizes: &sizes,
             conditions: &BTreeMap::from([(4, "a > 5 -- new".to_owned())]),
             cells_before: &HashMap::new(),
@@ -377,6 +389,14 @@ mod tests {
         assert_eq!(
             small.copy_statement(None, false).text(),
             r#"COPY "s"."small" ("a", "B b") TO STDOUT"#
+        );
+        let latin1 = TablePlan {
+            encoding: Some("LATIN1".into()),
+            ..small.clone()
+        };
+        assert_eq!(
+            latin1.copy_statement(None, false).text(),
+            r#"COPY "s"."small" ("a", "B b") TO STDOUT (ENCODING 'LATIN1')"#
         );
         let nothing = TablePlan {
             columns: Vec::new(),

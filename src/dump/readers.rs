@@ -1,7 +1,7 @@
 //! Readers' connections: opened in the dump's snapshot, and opened again when one breaks while the snapshot lives.
 
 use crate::error::{Error, Result};
-use crate::pg::pin::{ClientEncoding, DumpPins, pin_dump_session};
+use crate::pg::pin::{DumpPins, pin_dump_session};
 use crate::pg::{ConnSettings, ServerVersion, Session, SnapshotId, SnapshotReader, connect};
 
 /// How often one worker gets a new connection.
@@ -26,7 +26,6 @@ impl Readers {
     /// Opens one connection in the snapshot. Fails when the snapshot is gone, which is when its owner's transaction has ended.
     pub(super) async fn open(&self) -> Result<SnapshotReader> {
         let pins = DumpPins {
-            encoding: ClientEncoding::Server,
             row_security: self.row_security,
             ..DumpPins::default()
         };

@@ -11,6 +11,7 @@ use crate::kinds::core::DatabaseFacts;
 use crate::kinds::row::{CatalogRow, catalog_row};
 use crate::pg::Session;
 use crate::pg::version::{V15, V16, V17};
+use crate::sql::ReadText;
 
 catalog_row! {
     /// The connected database.
@@ -83,7 +84,7 @@ pub(super) struct SourceFacts {
     pub lock_table: LockTable,
 }
 
-/// The schemas of the user's search path. Must be asked before the session is pinned, which empties it.
+/// The schemas of the user's search path. Must be asked before the session is pinned, which empties it, but for its text.
 pub(super) async fn search_path(session: &Session) -> Result<Vec<String>> {
     let what = "the search path";
     let rows = session
@@ -93,11 +94,11 @@ pub(super) async fn search_path(session: &Session) -> Result<Vec<String>> {
             &[],
         )
         .await?;
-    let path: Option<Vec<String>> = match rows.first() {
-        Some(row) => Some(row.try_get(0).map_err(Error::sql(what, "reading it"))?),
-        None => None,
+    let Some(row) = rows.first() else {
+        return Ok(Vec::new());
     };
-    Ok(path.unwrap_or_default())
+    let path: Vec<ReadText> = row.try_get(0).map_err(Error::sql(what, "reading it"))?;
+    Ok(path.into_iter().map(|schema| schema.0).collect())
 }
 
 /// Reads the facts.

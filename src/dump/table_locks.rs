@@ -5,7 +5,7 @@ use tokio_postgres::SimpleQueryMessage;
 use super::plan::TablePlan;
 use crate::error::{Error, Result};
 use crate::pg::Session;
-use crate::sql::{Literal, Sql, sql};
+use crate::sql::{Literal, ReadText, Sql, sql};
 
 /// Locks planned tables without waiting; false if somebody's wait for a stronger lock refuses it.
 pub(super) async fn try_lock(session: &Session, plans: &[&TablePlan]) -> Result<bool> {
@@ -45,26 +45,22 @@ pub(super) async fn try_lock(session: &Session, plans: &[&TablePlan]) -> Result<
 /// Who waits for a lock on the table, for people: pid and statement.
 pub(super) async fn waiters(session: &Session, plan: &TablePlan) -> Result<String> {
     let statement = sql![
-        "SELECT a.pid, a.query FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
+        "SELECT a.pid, COALESCE(a.query, '?') FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
              WHERE NOT l.granted AND l.relation = ",
         plan.relation,
         " AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d \
              WHERE d.datname = pg_catalog.current_database())"
     ];
-    let object = format!("table {}", plan.name);
-    let found = session
-        .simple(&object, "looking who waits", &statement.text())
-        .await?;
-    let waiting: Vec<String> = found
-        .iter()
-        .filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => {
-                let query = crate::toc::printable(row.get(1).unwrap_or("?"));
-                Some(format!("pid {} ({query})", row.get(0).unwrap_or("?")))
-            }
-            _ => None,
-        })
-        .collect();
+    let what = format!("looking who waits for table {}", plan.name);
+    let found = session.query(&what, &statement.text(), &[]).await?;
+    let mut waiting = Vec::with_capacity(found.len());
+    for row in &found {
+        let reading = || Error::sql(&plan.name, "reading who waits");
+        let pid: i32 = row.try_get(0).map_err(reading())?;
+        // Whatever another session says, in whatever encoding.
+        let query: ReadText = row.try_get(1).map_err(reading())?;
+        waiting.push(format!("pid {pid} ({})", crate::toc::printable(&query.0)));
+    }
     Ok(if waiting.is_empty() {
         "another session".to_owned()
     } else {

@@ -17,13 +17,15 @@ use crate::archive::fingerprint::Fingerprint;
 use crate::archive::index::{CopyFormat, Segment, TableIndex};
 use crate::archive::jsonl::{JsonlWriter, Written};
 use crate::archive::lease::Lease;
-use crate::archive::manifest::{ClusterSet, FORMAT, Group, Manifest, Skipped, Source, Totals};
+use crate::archive::manifest::{
+    ClusterSet, ESCAPED_BYTES, FORMAT, Group, Manifest, Skipped, Source, Totals,
+};
 use crate::archive::name::ArchiveName;
 use crate::archive::repository::{Archive, Repository};
 use crate::error::{Error, Result};
 use crate::kinds::row::Oid;
 use crate::selection::Brought;
-use crate::sql::Sql;
+use crate::sql::{Sql, has_escapes_in};
 use crate::toc::{Entry, EntryId, Form, Step};
 
 /// Where an archive is written and what it is called.
@@ -163,7 +165,7 @@ pub(super) async fn commit(place: ArchivePlace<'_>, contents: Contents) -> Resul
         n_entries: contents.entries.len() as u64,
         ..totals(&contents.indexes, &chunks)
     };
-    let manifest = Manifest {
+    let mut manifest = Manifest {
         read_version: FORMAT,
         write_version: FORMAT,
         features: Vec::new(),
@@ -181,6 +183,9 @@ pub(super) async fn commit(place: ArchivePlace<'_>, contents: Contents) -> Resul
         tags: BTreeMap::new(),
         set: contents.set,
     };
+    if index.has_escapes || toc.has_escapes || has_escapes_in(&manifest.seal().0) {
+        manifest.features.push(ESCAPED_BYTES.to_owned());
+    }
     place.chunks.prove_reused().await?;
     place.lease.prove().await?;
     place.repository.commit(&manifest).await

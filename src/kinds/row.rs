@@ -4,6 +4,7 @@ use postgres_types::{FromSql, Type};
 use tokio_postgres::Row;
 
 use crate::pg::version::ServerVersion;
+use crate::sql::{ReadText, ServerSql};
 
 /// A PostgreSQL object identifier.
 pub type Oid = u32;
@@ -39,6 +40,97 @@ impl PartialEq<char> for Letter {
         self.0 == *other
     }
 }
+
+/// A type that a column of a query may have.
+pub trait Column: Sized {
+    /// How it is read; text is escaped, because the database may have no encoding.
+    type Read: for<'a> FromSql<'a>;
+
+    /// The value.
+    fn of(read: Self::Read) -> Self;
+}
+
+/// Reads one column.
+pub(crate) fn read<C: Column>(row: &Row, at: usize) -> Result<C, tokio_postgres::Error> {
+    row.try_get::<usize, C::Read>(at).map(C::of)
+}
+
+impl Column for String {
+    type Read = ReadText;
+
+    fn of(read: ReadText) -> String {
+        read.0
+    }
+}
+
+impl Column for Option<String> {
+    type Read = Option<ReadText>;
+
+    fn of(read: Self::Read) -> Self {
+        read.map(|text| text.0)
+    }
+}
+
+impl Column for Vec<String> {
+    type Read = Vec<ReadText>;
+
+    fn of(read: Self::Read) -> Self {
+        read.into_iter().map(|text| text.0).collect()
+    }
+}
+
+impl Column for Option<Vec<String>> {
+    type Read = Option<Vec<ReadText>>;
+
+    fn of(read: Self::Read) -> Self {
+        read.map(Vec::of)
+    }
+}
+
+macro_rules! columns {
+    ($($ty:ty),+ $(,)?) => {$(
+        impl Column for $ty {
+            type Read = $ty;
+
+            fn of(read: $ty) -> $ty {
+                read
+            }
+        }
+
+        impl Column for Option<$ty> {
+            type Read = Option<$ty>;
+
+            fn of(read: Self) -> Self {
+                read
+            }
+        }
+
+        impl Column for Vec<$ty> {
+            type Read = Vec<$ty>;
+
+            fn of(read: Self) -> Self {
+                read
+            }
+        }
+
+        impl Column for Vec<Option<$ty>> {
+            type Read = Vec<Option<$ty>>;
+
+            fn of(read: Self) -> Self {
+                read
+            }
+        }
+
+        impl Column for Option<Vec<$ty>> {
+            type Read = Option<Vec<$ty>>;
+
+            fn of(read: Self) -> Self {
+                read
+            }
+        }
+    )+};
+}
+columns!(bool, i16, i32, i64, f32, f64, Oid, Letter, ServerSql);
 
 /// Says nothing in pass two: for kinds whose raw row is enough.
 #[derive(Debug)]
@@ -96,7 +188,7 @@ macro_rules! catalog_row {
                 let mut position = 0..;
                 let mut next = || position.next().expect("an open range never ends");
                 let _ = &mut next;
-                Ok($name { $( $field: row.try_get::<usize, $ty>(next())? ),+ })
+                Ok($name { $( $field: $crate::kinds::row::read::<$ty>(row, next())? ),+ })
             }
         }
     };

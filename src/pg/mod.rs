@@ -9,6 +9,7 @@ pub mod copy;
 pub mod environment;
 mod keywords;
 pub mod notices;
+mod outgoing;
 mod passfile;
 pub mod pin;
 pub mod pooler;

@@ -6,21 +6,9 @@ use crate::sql::{Ident, Literal, Sql};
 
 use super::version::{ServerVersion, V14, V17};
 
-/// In which encoding a session's text travels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ClientEncoding {
-    /// UTF-8: for reading catalogs into strings.
-    #[default]
-    Utf8,
-    /// The database's own, so that rows are not transcoded. Only COPY and ASCII results are safe to read.
-    Server,
-}
-
 /// What a dump session may vary.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DumpPins<'a> {
-    /// In which encoding text travels.
-    pub encoding: ClientEncoding,
     /// The role to become (`--role`).
     pub role: Option<&'a Ident>,
     /// Lets row security filter rows; without it a filtered table is an error instead of a partial dump.
@@ -44,6 +32,7 @@ pub fn pin_dump_session(version: ServerVersion, pins: &DumpPins<'_>) -> Vec<Sql>
         sql!["SET xmlbinary = 'base64'"],
         sql!["SET xmloption = 'content'"],
         sql!["SET lc_monetary = 'C'"],
+        sql!["SET quote_all_identifiers = off"],
         sql!["SET synchronize_seqscans = off"],
         // A parallel plan under COPY (SELECT …) returns rows in no order.
         sql!["SET max_parallel_workers_per_gather = 0"],
@@ -64,11 +53,7 @@ pub fn pin_dump_session(version: ServerVersion, pins: &DumpPins<'_>) -> Vec<Sql>
             ", false) FROM pg_catalog.pg_settings WHERE name = 'restrict_nonsystem_relation_kind'"
         ],
     ]);
-    if pins.encoding == ClientEncoding::Server {
-        list.push(sql![
-            "SELECT pg_catalog.set_config('client_encoding', pg_catalog.current_setting('server_encoding'), false)"
-        ]);
-    }
+    list.push(client_encoding());
     list.extend(pins.role.map(|role| sql!["SET ROLE ", role]));
     list
 }
@@ -76,7 +61,7 @@ pub fn pin_dump_session(version: ServerVersion, pins: &DumpPins<'_>) -> Vec<Sql>
 /// What a restore session may vary.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RestorePins<'a> {
-    /// The encoding in which the archive's text and rows are, such as `UTF8`.
+    /// The encoding of a script's text, such as `UTF8`; a session of our own goes without.
     pub encoding: Option<&'a str>,
     /// The role to become.
     pub role: Option<&'a Ident>,
@@ -102,18 +87,32 @@ pub fn pin_restore_session(version: ServerVersion, pins: &RestorePins<'_>) -> Ve
         sql!["SET xmlbinary = 'base64'"],
         sql!["SET xmloption = 'content'"],
         sql!["SET lc_monetary = 'C'"],
+        // Without the first an unquoted NULL in an array is the word; with the second `x = NULL` is another condition.
+        sql!["SET array_nulls = on"],
+        sql!["SET transform_null_equals = off"],
         sql!["SET client_min_messages = 'warning'"],
         sql![
             "SET row_security = ",
             if pins.row_security { "on" } else { "off" }
         ],
     ]);
-    list.extend(
-        pins.encoding
-            .map(|name| sql!["SET client_encoding = ", Literal(name)]),
-    );
+    list.push(match pins.encoding {
+        Some(name) => sql!["SET client_encoding = ", Literal(name)],
+        None => client_encoding(),
+    });
     list.extend(pins.role.map(|role| sql!["SET ROLE ", role]));
     list
+}
+
+/// How text travels; the other sets of settings include it.
+///
+/// As UTF-8, so that names can be read by people. A database without an encoding has bytes only, which the server would refuse
+/// to send as UTF-8. Rows are not concerned: each COPY says their encoding where it is another.
+pub fn client_encoding() -> Sql {
+    sql![
+        "SELECT pg_catalog.set_config('client_encoding', CASE pg_catalog.current_setting('server_encoding') \
+         WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, false)"
+    ]
 }
 
 fn empty_search_path() -> Sql {

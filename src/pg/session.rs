@@ -189,11 +189,19 @@ impl Session {
         outcome.map_err(|e| self.failure(e, &self.object, what))
     }
 
-    /// Applies settings in one round trip; see `pin`.
+    /// Applies settings in one round trip; see `pin`. From here on text may hold escaped bytes (see [`crate::sql::escape`]):
+    /// the server gets them as they are.
     pub async fn pin(&self, statements: &[Sql]) -> Result<()> {
         let texts: Vec<String> = statements.iter().map(Sql::text).collect();
         self.batch(&self.object, "setting the session up", &texts.join(";\n"))
-            .await
+            .await?;
+        self.unescape_statements();
+        Ok(())
+    }
+
+    /// From here on statements may hold escaped bytes, as after [`pin`](Self::pin). The session must be idle.
+    pub fn unescape_statements(&self) {
+        self.tap.unescape_statements();
     }
 
     /// Runs one `COPY … TO STDOUT`, its rows going to `sink`; returns the sink, and the row count of the command tag.

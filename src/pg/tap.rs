@@ -2,8 +2,8 @@
 //!
 //! While a sink is installed, `CopyOutResponse`, `CopyData` and `CopyDone` never reach tokio-postgres: bodies go to the sink in
 //! bulk, as fragments of the read buffer, so that memory does not depend on the width of rows, and a simple query
-//! `COPY … TO STDOUT` just ends with its command tag. Everything else passes through unchanged.
-//! Message formats: manual 55.7. What rows mean is left to the sink.
+//! `COPY … TO STDOUT` just ends with its command tag. Everything else passes through unchanged, but for statements with
+//! escaped bytes on their way out, which are `outgoing`'s. Message formats: manual 55.7. What rows mean is left to the sink.
 
 use std::io;
 use std::pin::Pin;
@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::outgoing::Outgoing;
 
 /// Bytes asked of the inner stream at once.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -70,6 +72,8 @@ struct Shared {
     stalled: Option<Waker>,
     abandoned: bool,
     copying: bool,
+    /// True once statements may hold escaped bytes.
+    unescapes: bool,
     n_errors: u64,
     key: Option<BackendKey>,
 }
@@ -124,6 +128,15 @@ impl TapHandle {
         self.lock().n_errors
     }
 
+    /// From here on statements get the bytes that stand escaped in them. The session must be idle.
+    pub(super) fn unescape_statements(&self) {
+        self.lock().unescapes = true;
+    }
+
+    fn unescapes(&self) -> bool {
+        self.lock().unescapes
+    }
+
     /// The backend's key once the connection is established.
     pub(super) fn key(&self) -> Option<BackendKey> {
         self.lock().key
@@ -155,9 +168,10 @@ enum State {
     Broken,
 }
 
-/// A stream whose reads go through the tap; writes pass unchanged.
+/// A stream whose reads go through the tap, and whose statements may hold escaped bytes (`outgoing`).
 pub struct Tap<S> {
     inner: S,
+    outgoing: Outgoing,
     handle: TapHandle,
     buffer: Box<[u8]>,
     start: usize,
@@ -176,6 +190,7 @@ impl<S> Tap<S> {
         let handle = TapHandle::default();
         let tap = Tap {
             inner,
+            outgoing: Outgoing::default(),
             handle: handle.clone(),
             buffer: vec![0; buffer_bytes].into_boxed_slice(),
             start: 0,
@@ -353,33 +368,30 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
     }
 }
 
+/// Vectored writes are not offered: tokio-postgres writes one buffer.
 impl<S: AsyncWrite + Unpin> AsyncWrite for Tap<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write(cx, bytes)
+        let this = self.get_mut();
+        if this.handle.unescapes() {
+            this.outgoing.begin();
+        }
+        this.outgoing.poll_write(&mut this.inner, cx, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+        let this = self.get_mut();
+        ready!(this.outgoing.poll_waiting(&mut this.inner, cx))?;
+        Pin::new(&mut this.inner).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        let this = self.get_mut();
+        ready!(this.outgoing.poll_waiting(&mut this.inner, cx))?;
+        Pin::new(&mut this.inner).poll_shutdown(cx)
     }
 }
 

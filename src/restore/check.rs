@@ -178,8 +178,7 @@ fn plan(
             copy: copy_out(source, &index.columns, index.format, encoding),
             format: index.format,
             archived,
-            problem: ledger
-                .is_bad(index.entry)
+            problem: (ledger.is_bad(index.entry) || ledger.left_out.contains_key(&index.entry))
                 .then(|| "its rows are not all there".to_owned()),
             may_be_denied: false,
         };

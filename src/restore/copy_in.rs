@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use futures::stream::{self, StreamExt as _};
+use futures::stream::{self, BoxStream, StreamExt as _};
 
+use super::careful::{self, LeftOut};
 use super::load::Load;
 use super::report::Trouble;
 use super::shared::Shared;
@@ -127,12 +128,7 @@ async fn load_all(worker: &mut Worker, shared: &Shared, loads: &[Load]) -> Resul
             statement: Some(load.copy.clone()),
         })?;
         if n_rows != load.n_rows {
-            let error = Error::failed(
-                &load.object,
-                format_args!("the server took {n_rows} rows of {}", load.n_rows),
-                "look for triggers or rules that swallow rows",
-            );
-            return Err(error.into());
+            return Err(wrong_count(load, n_rows, load.n_rows).into());
         }
         for statement in triggers.iter().chain(&load.then) {
             run(worker, load, statement).await?;
@@ -141,13 +137,55 @@ async fn load_all(worker: &mut Worker, shared: &Shared, loads: &[Load]) -> Resul
     Ok(())
 }
 
-async fn run(worker: &Worker, load: &Load, statement: &str) -> Result<(), Trouble> {
+/// The server took another number of rows than it was given.
+pub(super) fn wrong_count(load: &Load, n_taken: u64, n_rows: u64) -> Error {
+    Error::failed(
+        &load.object,
+        format_args!("the server took {n_taken} rows of {n_rows}"),
+        "look for triggers or rules that swallow rows",
+    )
+}
+
+/// One statement that goes with a load.
+pub(super) async fn run(worker: &Worker, load: &Load, statement: &str) -> Result<(), Trouble> {
     let session = worker.session();
     let outcome = session.batch(&load.object, "statement", statement).await;
     outcome.map_err(|error| Trouble {
         error,
         statement: Some(statement.to_owned()),
     })
+}
+
+/// The bytes of a load's rows, in pieces that begin and end anywhere.
+pub(super) struct Fragments<'a> {
+    pieces: BoxStream<'a, Result<Bytes>>,
+    rest: Bytes,
+}
+
+/// The bytes of a load's rows. Chunks are fetched ahead.
+pub(super) fn fragments<'a>(shared: &'a Shared, load: &Load) -> Fragments<'a> {
+    let pieces = stream::iter(load.pieces.clone())
+        .map(|piece| raw(shared, piece))
+        .buffered(AHEAD);
+    Fragments {
+        pieces: pieces.boxed(),
+        rest: Bytes::new(),
+    }
+}
+
+impl Fragments<'_> {
+    /// The next piece, never empty; `None` after the last.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
+        while self.rest.is_empty() {
+            match self.pieces.next().await {
+                Some(bytes) => self.rest = bytes?,
+                None => return Ok(None),
+            }
+        }
+        let slice = self.rest.split_to(self.rest.len().min(SLICE_BYTES));
+        // A copy: slices that wait for the socket would keep the whole chunk in memory while the next ones are unpacked.
+        Ok(Some(Bytes::copy_from_slice(&slice)))
+    }
 }
 
 /// One COPY; gives the server's number of rows.
@@ -157,18 +195,11 @@ async fn copy(worker: &Worker, shared: &Shared, load: &Load) -> Result<u64> {
     if load.format == CopyFormat::Binary {
         copy.send(Bytes::from_static(BINARY_HEADER)).await?;
     }
-    let mut pieces = stream::iter(load.pieces.clone())
-        .map(|piece| raw(shared, piece))
-        .buffered(AHEAD);
-    while let Some(bytes) = pieces.next().await {
-        let mut bytes = bytes?;
-        while !bytes.is_empty() {
-            let slice = bytes.split_to(bytes.len().min(SLICE_BYTES));
-            let n_bytes = slice.len() as u64;
-            // A copy: slices that wait for the socket would keep the whole chunk in memory while the next ones are unpacked.
-            copy.send(Bytes::copy_from_slice(&slice)).await?;
-            shared.progress.event(Event::Bytes(n_bytes));
-        }
+    let mut rows = fragments(shared, load);
+    while let Some(bytes) = rows.next().await? {
+        let n_bytes = bytes.len() as u64;
+        copy.send(bytes).await?;
+        shared.progress.event(Event::Bytes(n_bytes));
     }
     if load.format == CopyFormat::Binary {
         copy.send(Bytes::from_static(BINARY_TRAILER)).await?;
@@ -176,14 +207,14 @@ async fn copy(worker: &Worker, shared: &Shared, load: &Load) -> Result<u64> {
     copy.finish().await
 }
 
-/// Loads all, together if that works, else one by one. One result per load, in order.
+/// Loads all, together if that works, else one by one. One result per load, in order: the rows that were left out.
 pub(super) async fn load(
     worker: &mut Worker,
     shared: &Shared,
     loads: &[Load],
-) -> Vec<Result<(), Trouble>> {
+) -> Vec<Result<LeftOut, Trouble>> {
     if loads.len() > 1 && load_together(worker, shared, loads).await.is_ok() {
-        return loads.iter().map(|_| Ok(())).collect();
+        return loads.iter().map(|_| Ok(LeftOut::default())).collect();
     }
     let mut results = Vec::with_capacity(loads.len());
     for one in loads {
@@ -192,11 +223,21 @@ pub(super) async fn load(
     results
 }
 
-async fn load_alone(worker: &mut Worker, shared: &Shared, load: &Load) -> Result<(), Trouble> {
+async fn load_alone(worker: &mut Worker, shared: &Shared, load: &Load) -> Result<LeftOut, Trouble> {
     let mut tries = Tries::default();
+    let mut carefully = false;
     loop {
-        match load_together(worker, shared, std::slice::from_ref(load)).await {
-            Ok(()) => return Ok(()),
+        let outcome = if carefully {
+            careful::load(worker, shared, load).await
+        } else {
+            let outcome = load_together(worker, shared, std::slice::from_ref(load)).await;
+            outcome.map(|()| LeftOut::default())
+        };
+        match outcome {
+            Ok(left_out) => return Ok(left_out),
+            Err(trouble) if !carefully && careful::may_leave_out(load, &trouble) => {
+                carefully = true;
+            }
             Err(trouble) => worker.repeat_or(shared, trouble, &mut tries).await?,
         }
     }

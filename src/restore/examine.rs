@@ -11,11 +11,11 @@ use super::select::Selection;
 use super::shared::Shared;
 use super::target::{self, TargetFacts};
 use super::wanted::Wanted;
-use super::{clean, create, preflight};
+use super::{Chosen, clean, create, preflight, text};
 use crate::archive::Archive;
 use crate::archive::manifest::Scope;
 use crate::error::{Error, Result};
-use crate::pg::pin::{RestorePins, pin_restore_session};
+use crate::pg::pin::{RestorePins, client_encoding, pin_restore_session};
 use crate::pg::pooler::require_own_backend;
 use crate::pg::{ConnSettings, Session, connect};
 use crate::sql::Ident;
@@ -41,10 +41,15 @@ pub(super) async fn examine(
     archive: &Archive,
     shared: &Shared,
     options: &RestoreOptions,
-    selection: &Selection,
+    chosen: &Chosen,
     indexes: &Indexes,
 ) -> Result<Examined> {
-    let mut findings = Vec::new();
+    let Chosen {
+        selection,
+        encoding,
+        ..
+    } = chosen;
+    let mut findings = chosen.findings.clone();
     let session = open(&shared.settings, options, &mut findings).await?;
     let wanted = Wanted::new(selection, options, session.version());
     let mut warnings = Vec::new();
@@ -61,15 +66,21 @@ pub(super) async fn examine(
     let mut facts = target::read(&session, &wanted, options.create).await?;
     // A new database has the archive's, and globals go into catalogs of any.
     if options.create || archive.manifest().group.scope == Scope::Globals {
+        // A declaration is not the source's encoding, with which the database is made.
         facts.encoding.clone_from(&source.encoding);
         facts.locale.clone_from(&source.locale);
     }
-    let verdict = preflight::judge(&wanted, &facts, &source.encoding, options);
+    let verdict = preflight::judge(&wanted, &facts, encoding, options);
     // What could not be dropped is in the way: one finding is enough.
     if !options.clean || findings.is_empty() {
         findings.extend(verdict.findings);
     }
     warnings.extend(verdict.warnings);
+    let encodings = (encoding.as_str(), facts.encoding.as_str());
+    findings.extend(text::findings(selection.iter(), encodings, options));
+    findings.extend(preflight::binary_rows(
+        selection, indexes, encodings, options,
+    ));
     let of_extensions = preflight::extension_warnings(&wanted, &facts, &source.extensions);
     warnings.extend(of_extensions);
     let to_fill: Vec<_> = indexes
@@ -111,6 +122,7 @@ async fn open(
         connect(target, "restore").await?
     };
     require_own_backend(&session, target).await?;
+    session.pin(&[client_encoding()]).await?;
     if let Some(role) = &options.role {
         let set = format!("SET ROLE {}", Ident::new(role).quoted());
         if let Err(error) = session.batch("the session", "SET ROLE", &set).await {
@@ -131,7 +143,7 @@ async fn clean_up(
 ) -> Result<clean::Cleaned> {
     let role = options.role.as_ref().map(Ident::new);
     let pins = RestorePins {
-        encoding: Some("UTF8"),
+        encoding: None,
         role: role.as_ref(),
         row_security: false,
     };

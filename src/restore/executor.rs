@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+use super::careful::LeftOut;
 use super::copy_in;
 use super::definitions::lost;
 use super::report::{Ledger, Trouble, chain, object_of};
@@ -21,7 +22,7 @@ struct Done {
     id: TaskId,
     worker: Worker,
     /// One result per unit or load, in order.
-    results: Vec<Result<(), Trouble>>,
+    results: Vec<Result<LeftOut, Trouble>>,
 }
 
 /// Runs the tasks on `workers`, which it gives back. Failures and their consequences go to the ledger.
@@ -167,11 +168,16 @@ impl Executor<'_> {
         let mut verdicts = Vec::with_capacity(n_units);
         for (index, result) in results.into_iter().enumerate() {
             verdicts.push(result.is_ok());
-            if let Err(trouble) = result {
-                all_done &= self.note(planned, index, &trouble);
-            } else if let Work::Load(loads) = &planned.work {
-                self.ledger.n_rows += loads[index].n_rows;
-                self.ledger.raw_bytes += loads[index].n_bytes;
+            match (result, &planned.work) {
+                (Err(trouble), _) => all_done &= self.note(planned, index, &trouble),
+                (Ok(left_out), Work::Load(loads)) => {
+                    let load = &loads[index];
+                    self.ledger.n_rows += load.n_rows - left_out.n_rows;
+                    self.ledger.raw_bytes += load.n_bytes;
+                    self.ledger
+                        .leave_out(self.selection.entry(load.entry), left_out);
+                }
+                (Ok(_), _) => {}
             }
         }
         // Who needs one of several loads needs its verdict.
@@ -228,15 +234,16 @@ async fn work(
     worker: &mut Worker,
     shared: &Shared,
     planned: &PlannedTask,
-) -> Vec<Result<(), Trouble>> {
+) -> Vec<Result<LeftOut, Trouble>> {
     match &planned.work {
         Work::Statements(units) => statements(worker, shared, units).await,
         Work::Load(loads) => copy_in::load(worker, shared, loads).await,
         Work::Analyze { target } => {
             let unit = Unit::plain(planned.entry, vec![format!("ANALYZE {target}")]);
-            vec![worker.run_alone(shared, target, &unit).await]
+            let outcome = worker.run_alone(shared, target, &unit).await;
+            vec![outcome.map(|()| LeftOut::default())]
         }
-        Work::Verdict { .. } => vec![Ok(())],
+        Work::Verdict { .. } => vec![Ok(LeftOut::default())],
     }
 }
 
@@ -245,14 +252,15 @@ async fn statements(
     worker: &mut Worker,
     shared: &Shared,
     units: &[Unit],
-) -> Vec<Result<(), Trouble>> {
+) -> Vec<Result<LeftOut, Trouble>> {
     let object = "statement";
     if units.len() > 1 && worker.run_together(object, units).await.is_ok() {
-        return units.iter().map(|_| Ok(())).collect();
+        return units.iter().map(|_| Ok(LeftOut::default())).collect();
     }
     let mut results = Vec::with_capacity(units.len());
     for unit in units {
-        results.push(worker.run_alone(shared, object, unit).await);
+        let outcome = worker.run_alone(shared, object, unit).await;
+        results.push(outcome.map(|()| LeftOut::default()));
     }
     results
 }

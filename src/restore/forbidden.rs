@@ -1,6 +1,7 @@
 //! What a target lets only others do: which errors mean that, which definitions are known to need a superuser, and which roles
 //! belong to providers or to the server. Pure; labels and names serve as hints here, and what is unknown is simply tried.
 
+use super::text;
 use crate::error::Error;
 use crate::sql::Sql;
 use crate::toc::{Entry, Form, Part};
@@ -35,9 +36,10 @@ pub(super) fn forbids(error: &Error, label: &str) -> bool {
     }
 }
 
-/// The same for a statement after creation: providers also switch whole features off, and label providers may not be loaded.
+/// The same for a statement after creation: providers also switch whole features off, label providers may not be loaded, and
+/// the target's encoding may not hold a comment.
 pub(super) fn forbids_extra(error: &Error) -> bool {
-    matches!(error.sqlstate(), Some("42501" | "0A000" | "22023"))
+    matches!(error.sqlstate(), Some("42501" | "0A000" | "22023")) || text::is_unreadable(error)
 }
 
 /// True for a warning that a GRANT or REVOKE did nothing: the role has some privilege on the object, but none to give.

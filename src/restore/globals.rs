@@ -10,10 +10,11 @@ use super::plan::PlanCx;
 use super::report::{Ledger, RestoreReport};
 use super::select::Selection;
 use super::shared::Shared;
+use super::text::Declared;
 use super::wanted::Promised;
 use super::work::{Definition, Unit};
 use super::worker::Worker;
-use super::{adapt, definitions, prove, rename, restore_selected};
+use super::{Chosen, adapt, definitions, prove, rename, restore_chosen};
 use crate::archive::Archive;
 use crate::archive::manifest::Scope;
 use crate::error::{Error, Result};
@@ -31,8 +32,8 @@ pub(crate) async fn restore_globals(
     progress: Arc<dyn Progress>,
 ) -> Result<RestoreReport> {
     let options = RestoreOptions::of_globals();
-    let selection = Selection::of_globals(archive.name().as_str(), entries)?;
-    restore_selected(archive, target, &options, selection, progress).await
+    let chosen = of_globals(archive, entries)?;
+    restore_chosen(archive, target, &options, chosen, progress).await
 }
 
 /// What stands against restoring entries of an archive of globals. Changes nothing.
@@ -43,8 +44,8 @@ pub(crate) async fn findings_of_globals(
     progress: &Arc<dyn Progress>,
 ) -> Result<Vec<String>> {
     let options = RestoreOptions::of_globals();
-    let selection = Selection::of_globals(archive.name().as_str(), entries)?;
-    findings_of(archive, target, &options, &selection, progress).await
+    let chosen = of_globals(archive, entries)?;
+    findings_of(archive, target, &options, chosen, progress).await
 }
 
 /// What stands against a restore of a database once the promised roles and tablespaces are there. Changes nothing.
@@ -55,22 +56,22 @@ pub(crate) async fn findings(
     promised: &Promised,
     progress: &Arc<dyn Progress>,
 ) -> Result<Vec<String>> {
-    let mut selection = of_database(archive, target, options).await?;
-    selection.promised = promised.clone();
-    findings_of(archive, target, options, &selection, progress).await
+    let mut chosen = of_database(archive, target, options).await?;
+    chosen.selection.promised = promised.clone();
+    findings_of(archive, target, options, chosen, progress).await
 }
 
 async fn findings_of(
     archive: &Archive,
     target: &ConnSettings,
     options: &RestoreOptions,
-    selection: &Selection,
+    mut chosen: Chosen,
     progress: &Arc<dyn Progress>,
 ) -> Result<Vec<String>> {
-    let (indexes, damages) = prove(archive, options, selection, progress).await?;
+    let (indexes, damages) = prove(archive, options, &mut chosen, progress).await?;
     let chunks = archive.repository().chunks(1);
     let shared = Shared::new(target, options, chunks, Arc::clone(progress));
-    let examined = examine(archive, &shared, options, selection, &indexes).await?;
+    let examined = examine(archive, &shared, options, &chosen, &indexes).await?;
     examined.session.close().await;
     let damages = super::prove::listed(damages).into_iter();
     let damages = damages.map(|damage| format!("the archive is damaged: {damage}"));
@@ -82,7 +83,7 @@ pub(super) async fn of_database(
     archive: &Archive,
     target: &ConnSettings,
     options: &RestoreOptions,
-) -> Result<Selection> {
+) -> Result<Chosen> {
     if archive.manifest().group.scope == Scope::Globals {
         return Err(Error::Usage(format!(
             "archive {} holds roles and tablespaces and no database: say --globals-only, or --all for its whole set",
@@ -91,6 +92,13 @@ pub(super) async fn of_database(
     }
     options.check()?;
     let mut entries = archive.entries().await?;
+    let mut findings = Vec::new();
+    let mut encoding = archive.manifest().source.encoding.clone();
+    let declared = Declared::open(archive, target, options).await?;
+    if let Some(declared) = &declared {
+        (entries, findings) = declared.entries(entries).await?;
+        declared.encoding().clone_into(&mut encoding);
+    }
     adapt::map_roles(&mut entries, &options.map_roles)?;
     for entry in &mut entries {
         if entry.stage == Stage::Database {
@@ -102,7 +110,21 @@ pub(super) async fn of_database(
     if options.load_via_partition_root {
         selection.route_partitions(Route::All);
     }
-    Ok(selection)
+    Ok(Chosen {
+        selection,
+        encoding,
+        findings,
+        declared,
+    })
+}
+
+fn of_globals(archive: &Archive, entries: Vec<Entry>) -> Result<Chosen> {
+    Ok(Chosen {
+        selection: Selection::of_globals(archive.name().as_str(), entries)?,
+        encoding: archive.manifest().source.encoding.clone(),
+        findings: Vec::new(),
+        declared: None,
+    })
 }
 
 /// Gives the database what it is to its cluster, when all is in it; false if there is nothing to give.

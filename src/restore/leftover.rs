@@ -14,7 +14,7 @@ use super::worker::Worker;
 use crate::error::Result;
 use crate::pg::version::V18;
 use crate::progress::Event;
-use crate::sql::{QualifiedName, sql};
+use crate::sql::{QualifiedName, ReadText, SentText, sql};
 use crate::toc::{Entry, EntryId};
 
 /// Relations of `$1` (schemas) and `$2` (names) that want another look. Materialized views without rows have nothing to count;
@@ -59,7 +59,10 @@ pub(super) async fn analyze(
         .iter()
         .map(|name| brought.contains(name))
         .collect();
-    let (schemas, names): (Vec<&str>, Vec<&str>) = relations.into_iter().unzip();
+    let (schemas, names): (Vec<SentText<'_>>, Vec<SentText<'_>>) = relations
+        .into_iter()
+        .map(|(schema, name)| (SentText(schema), SentText(name)))
+        .unzip();
     let params: &[(&(dyn tokio_postgres::types::ToSql + Sync), Type)] = &[
         (&schemas, Type::TEXT_ARRAY),
         (&names, Type::TEXT_ARRAY),
@@ -70,7 +73,8 @@ pub(super) async fn analyze(
         .await?;
     let mut statements: Vec<String> = Vec::new();
     for row in &rows {
-        let name = QualifiedName::new(row.get::<_, String>(0), row.get::<_, String>(1));
+        let text = |at| row.get::<_, ReadText>(at).0;
+        let name = QualifiedName::new(text(0), text(1));
         // The partitions have theirs; before 18 they are sampled again all the same.
         let only = row.get::<_, bool>(2) && session.version() >= V18;
         let statement = sql!["ANALYZE ", if only { "ONLY " } else { "" }, name].text();

@@ -31,6 +31,8 @@ pub(super) struct Load {
     pub(super) empty_first: Option<String>,
     /// `COPY … FROM STDIN …`
     pub(super) copy: String,
+    /// The same without `FREEZE`, which a savepoint rules out, for rows of which some may be left out.
+    pub(super) copy_plain: Option<String>,
     /// What runs after the COPY, in its transaction.
     pub(super) then: Option<String>,
     /// What runs before it.
@@ -39,6 +41,8 @@ pub(super) struct Load {
     pub(super) without_triggers: Option<String>,
     pub(super) format: CopyFormat,
     pub(super) pieces: Vec<ChunkPiece>,
+    /// The segments, by number in the table, and their rows.
+    pub(super) segment_rows: Vec<(usize, u64)>,
     pub(super) n_rows: u64,
     pub(super) n_bytes: u64,
 }
@@ -253,6 +257,18 @@ fn parts<'a>(
     parts
 }
 
+/// The numbers of some of a table's segments, with their rows.
+fn numbered(index: &TableIndex, part: &[Segment]) -> Vec<(usize, u64)> {
+    let first = index.segments.iter().position(|segment| {
+        part.first()
+            .is_some_and(|first| std::ptr::eq(first, segment))
+    });
+    let numbers = first.unwrap_or(0)..;
+    numbers
+        .zip(part.iter().map(|segment| segment.n_rows))
+        .collect()
+}
+
 fn bytes_of(segment: &Segment) -> u64 {
     segment.pieces.iter().map(|piece| piece.n_bytes).sum()
 }
@@ -287,8 +303,10 @@ fn load(
         without_triggers: statements.without_triggers,
         empty_first: statements.empty_first,
         copy: statements.copy,
+        copy_plain: statements.copy_plain,
         then: statements.then,
         format: index.format,
+        segment_rows: numbered(index, part),
         n_rows: part.iter().map(|segment| segment.n_rows).sum(),
         n_bytes: pieces.iter().map(|piece| piece.n_bytes).sum(),
         pieces,
@@ -300,6 +318,7 @@ struct Statements {
     before: Option<String>,
     empty_first: Option<String>,
     copy: String,
+    copy_plain: Option<String>,
     then: Option<String>,
     without_triggers: Option<String>,
 }
@@ -311,24 +330,27 @@ fn table(target: &Sql, index: &TableIndex, how: &How<'_>, encoding: &str) -> Sta
         CopyFormat::Text => "text",
         CopyFormat::Binary => "binary",
     };
-    let freeze = how.is_fresh.then_some(sql![", FREEZE"]);
-    let copy = sql![
-        "COPY ",
-        target,
-        columns,
-        " FROM STDIN (FORMAT ",
-        format,
-        ", ENCODING ",
-        Literal(encoding),
-        freeze,
-        ")"
-    ];
+    let copy = |freeze: Option<&'static str>| {
+        sql![
+            "COPY ",
+            target,
+            &columns,
+            " FROM STDIN (FORMAT ",
+            format,
+            ", ENCODING ",
+            Literal(encoding),
+            freeze,
+            ")"
+        ]
+        .text()
+    };
     Statements {
         empty_first: how
             .is_fresh
             .then(|| sql!["TRUNCATE TABLE ONLY ", target].text()),
-        copy: copy.text(),
         without_triggers: how.without_triggers.then(|| target.text()),
+        copy: copy(how.is_fresh.then_some(", FREEZE")),
+        copy_plain: (index.format == CopyFormat::Text).then(|| copy(None)),
         ..Statements::default()
     }
 }

@@ -8,6 +8,7 @@
 //! Nothing that was in the target is dropped or overwritten, unless `clean` is asked for.
 
 mod adapt;
+mod careful;
 mod check;
 mod clean;
 mod closure;
@@ -34,6 +35,7 @@ mod row_order;
 mod select;
 mod shared;
 mod target;
+mod text;
 mod triggers;
 mod wanted;
 mod work;
@@ -46,8 +48,8 @@ use std::time::Instant;
 pub(crate) use globals::{findings, findings_of_globals, restore_globals};
 pub use options::{Check, RestoreOptions};
 pub use report::{
-    Checked, Difference, Dropped, Failure, Forbidden, Loss, Mention, Phase, Renamed, RestoreReport,
-    Skip,
+    Checked, Difference, Dropped, Failure, Forbidden, LeftRow, LeftRows, Loss, Mention, Phase,
+    Renamed, RestoreReport, Skip,
 };
 
 use self::adapt::Route;
@@ -62,6 +64,7 @@ use self::row_order::RowOrder;
 use self::select::Selection;
 use self::shared::{CancelOnDrop, Shared};
 use self::target::TargetFacts;
+use self::text::Declared;
 pub(crate) use self::wanted::Promised;
 use self::wanted::Wanted;
 use self::worker::Worker;
@@ -87,25 +90,41 @@ pub async fn restore(
     options: &RestoreOptions,
     progress: Arc<dyn Progress>,
 ) -> Result<RestoreReport> {
-    let selection = globals::of_database(archive, target, options).await?;
-    restore_selected(archive, target, options, selection, progress).await
+    let chosen = globals::of_database(archive, target, options).await?;
+    restore_chosen(archive, target, options, chosen, progress).await
 }
 
-async fn restore_selected(
+/// The chosen entries, as text that the target understands.
+struct Chosen {
+    selection: Selection,
+    /// The encoding of the rows: the archive's, or what the user declared its bytes to be.
+    encoding: String,
+    /// What cannot be text in the declared encoding.
+    findings: Vec<String>,
+    /// Turns the names in the data index, too.
+    declared: Option<Declared>,
+}
+
+async fn restore_chosen(
     archive: &Archive,
     target: &ConnSettings,
     options: &RestoreOptions,
-    mut selection: Selection,
+    mut chosen: Chosen,
     progress: Arc<dyn Progress>,
 ) -> Result<RestoreReport> {
     let mut clock = Clock::new();
-    let (indexes, damages) = prove(archive, options, &selection, &progress).await?;
+    let (indexes, damages) = prove(archive, options, &mut chosen, &progress).await?;
     clock.lap("verify");
 
     let chunks = archive.repository().chunks(1);
     let shared = Arc::new(Shared::new(target, options, chunks, progress));
     let guard = CancelOnDrop::new(&shared);
-    let examined = examine::examine(archive, &shared, options, &selection, &indexes).await?;
+    let examined = examine::examine(archive, &shared, options, &chosen, &indexes).await?;
+    let Chosen {
+        mut selection,
+        encoding,
+        ..
+    } = chosen;
     let mut warnings = examined.refuse(archive, target, damages).await?;
     let source = &archive.manifest().source;
     if let Some(reason) = preflight::moves_rows(source, &examined.facts) {
@@ -123,6 +142,7 @@ async fn restore_selected(
     } = examined;
     let run = Run {
         archive,
+        encoding: &encoding,
         options,
         selection: &selection,
         indexes: &indexes,
@@ -173,10 +193,15 @@ fn routed(n_roots: usize, reason: &str) -> Option<String> {
 async fn prove(
     archive: &Archive,
     options: &RestoreOptions,
-    selection: &Selection,
+    chosen: &mut Chosen,
     progress: &Arc<dyn Progress>,
 ) -> Result<(Indexes, Vec<String>)> {
-    let (indexes, mut damages) = prove::read_indexes(archive, selection).await?;
+    let (mut indexes, mut damages) = prove::read_indexes(archive, &chosen.selection).await?;
+    if let Some(declared) = chosen.declared.take() {
+        indexes = declared.indexes(indexes).await?;
+        declared.close().await;
+    }
+    let selection = &chosen.selection;
     if damages.is_empty() {
         let hash = options.verify_chunks;
         damages = prove::prove_chunks(archive, selection, &indexes, hash, progress).await?;
@@ -202,11 +227,11 @@ pub async fn check_target(
     target: &ConnSettings,
     options: &RestoreOptions,
 ) -> Result<Foreseen> {
-    let selection = globals::of_database(archive, target, options).await?;
-    let (indexes, damages) = prove::read_indexes(archive, &selection).await?;
+    let chosen = globals::of_database(archive, target, options).await?;
+    let (indexes, damages) = prove::read_indexes(archive, &chosen.selection).await?;
     let chunks = archive.repository().chunks(1);
     let shared = Shared::new(target, options, chunks, Arc::new(crate::progress::Silent));
-    let examined = examine::examine(archive, &shared, options, &selection, &indexes).await?;
+    let examined = examine::examine(archive, &shared, options, &chosen, &indexes).await?;
     examined.session.close().await;
     let mut findings = prove::listed(damages);
     findings.extend(examined.findings);
@@ -239,6 +264,8 @@ impl Clock {
 /// A restore that was found possible.
 struct Run<'a> {
     archive: &'a Archive,
+    /// The encoding of the archive's rows.
+    encoding: &'a str,
     options: &'a RestoreOptions,
     selection: &'a Selection,
     indexes: &'a Indexes,
@@ -263,7 +290,7 @@ impl Run<'_> {
             selection: self.selection,
             options: self.options,
             version: self.facts.version,
-            encoding: self.archive.manifest().source.encoding.as_str(),
+            encoding: self.encoding,
             absent_roles: &self.absent_roles,
             is_ordinary: !self.facts.is_superuser,
             order: self.order,
@@ -415,7 +442,7 @@ impl Run<'_> {
             shared: self.shared,
             selection: self.selection,
             indexes: self.indexes,
-            encoding: self.archive.manifest().source.encoding.as_str(),
+            encoding: self.encoding,
             ledger,
         };
         let n_workers = self.options.n_workers();
@@ -455,6 +482,7 @@ impl Run<'_> {
             failed: ledger.failed,
             skipped: ledger.skipped,
             forbidden: ledger.forbidden,
+            left_out: ledger.left_out.into_values().collect(),
             warnings: ledger.warnings,
             phases: Vec::new(),
             checked: outcome.checked,

@@ -51,6 +51,9 @@ pub struct RestoreOptions {
     pub database_properties: bool,
     /// The role to become after connecting.
     pub role: Option<String>,
+    /// What the bytes of an archive without an encoding (`SQL_ASCII`) are, such as `LATIN1`: names, text and rows are turned
+    /// into the target's encoding from it.
+    pub text_encoding: Option<String>,
     /// Collect planner statistics.
     pub analyze: bool,
     /// How the result is compared with the archive.
@@ -79,6 +82,7 @@ impl Default for RestoreOptions {
             map_schemas: Vec::new(),
             database_properties: false,
             role: None,
+            text_encoding: None,
             analyze: true,
             check: Check::Counts,
             verify_chunks: true,

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 
 use super::forbidden::{keeper, package_of};
 use super::options::RestoreOptions;
+use super::prove::Indexes;
 use super::rename;
+use super::report::object_of;
+use super::select::Selection;
 use super::target::TargetFacts;
+use super::text;
 use super::wanted::{Uses, Wanted};
 use crate::archive::Archive;
-use crate::archive::index::TableIndex;
+use crate::archive::index::{CopyFormat, TableIndex};
 use crate::archive::manifest::{COLLATION_VERSION, ExtensionPlace, Source};
 use crate::pg::version::{UNKNOWN, V16};
 use crate::selection::Omit;
@@ -49,7 +53,7 @@ pub(super) fn judge(
     roles(wanted, facts, options, &mut verdict);
     rights(wanted, facts, options, &mut verdict);
     server_objects(wanted, facts, &mut verdict);
-    encodings(encoding, facts, &mut verdict);
+    encodings(encoding, facts, options, &mut verdict);
     emptiness(wanted, facts, options, &mut verdict);
     ways(wanted, facts, options, &mut verdict);
     verdict.findings.extend(rename::findings(options, facts));
@@ -306,22 +310,30 @@ pub(super) fn extension_warnings(
     warnings
 }
 
-fn encodings(archive: &str, facts: &TargetFacts, verdict: &mut Verdict) {
+fn encodings(archive: &str, facts: &TargetFacts, options: &RestoreOptions, verdict: &mut Verdict) {
     let target = facts.encoding.as_str();
     match (archive, target) {
+        (_, "SQL_ASCII") if options.text_encoding.is_some() => verdict.findings.push(
+            "the target has no encoding (SQL_ASCII) into which text could be turned; leave --text-encoding out, or restore \
+             into a database with an encoding (CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0), without --create"
+                .to_owned(),
+        ),
         (a, t) if a == t => {}
+        ("UTF8", "SQL_ASCII") => verdict.warnings.push(
+            "the target's encoding SQL_ASCII takes the archive's UTF8 as bytes and knows nothing of characters".to_owned(),
+        ),
         (a, "SQL_ASCII") => verdict.warnings.push(format!(
-            "the target's encoding SQL_ASCII takes the archive's {a} as bytes and knows nothing of characters"
+            "the target's encoding SQL_ASCII takes bytes and knows nothing of characters: rows are kept in the archive's {a}, names and other text in UTF8"
         )),
         ("SQL_ASCII", t) => verdict.warnings.push(format!(
-            "the archive's text has no known encoding; rows that are not valid {t} will be refused"
+            "the archive's text has no known encoding: rows are taken for {t}, and those that are not valid {t} are left out; --text-encoding says what they are"
         )),
         (a, t) if !facts.conversions.contains(a) => verdict.findings.push(format!(
             "the server cannot turn the archive's encoding {a} into the target's {t}; restore into a database with encoding {a} or UTF8"
         )),
         (_, "UTF8") => {}
         (a, t) => verdict.warnings.push(format!(
-            "characters of the archive's encoding {a} that the target's {t} does not have will be refused"
+            "rows with characters of the archive's encoding {a} that the target's {t} does not have are left out"
         )),
     }
 }
@@ -415,6 +427,36 @@ pub(super) fn missing_columns(
         }
     }
     findings
+}
+
+/// Tables with rows in binary format, whose text travels as UTF-8 or, from a database without an encoding, as it is.
+pub(super) fn binary_rows(
+    selection: &Selection,
+    indexes: &Indexes,
+    (archive, target): (&str, &str),
+    options: &RestoreOptions,
+) -> Vec<String> {
+    let has_no_encoding = archive == text::NONE || options.text_encoding.is_some();
+    let taken_for = if archive == text::NONE {
+        target
+    } else {
+        archive
+    };
+    if !has_no_encoding || target == text::NONE || taken_for == "UTF8" {
+        return Vec::new();
+    }
+    let binary = indexes
+        .values()
+        .filter(|index| index.format == CopyFormat::Binary);
+    binary
+        .map(|index| {
+            format!(
+                "{}: its rows are in binary format, whose text cannot be read as {taken_for}; leave it out, or restore into a \
+                 database with ENCODING 'SQL_ASCII'",
+                object_of(selection.entry(index.entry))
+            )
+        })
+        .collect()
 }
 
 /// What is wrong around the archive without being part of it.

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::careful::{self, LeftOut};
 use super::forbidden::{forbids, part_name};
 use super::select::Selection;
+use super::text;
 use super::worker::Refused;
 use crate::error::Error;
 use crate::selection::Brought;
@@ -63,6 +65,30 @@ pub struct Forbidden {
     /// The beginning of the statement, for whoever may run it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statement: Option<String>,
+}
+
+/// A row that the target's encoding cannot hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftRow {
+    /// Its segment, counted from 0 in the archive's data index.
+    pub segment: usize,
+    /// Its line there, counted from 1.
+    pub line: u64,
+    /// The beginning of its first column.
+    pub begins: String,
+    /// The server's message.
+    pub message: String,
+}
+
+/// A table of which rows were left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftRows {
+    /// Kind and name.
+    pub object: String,
+    /// How many.
+    pub n_rows: u64,
+    /// The first of them, a hundred at most.
+    pub rows: Vec<LeftRow>,
 }
 
 /// Something that the target's version cannot have.
@@ -155,6 +181,8 @@ pub struct RestoreReport {
     pub failed: Vec<Failure>,
     /// What was not tried because something that it needs failed.
     pub skipped: Vec<Skip>,
+    /// Rows that the target's encoding cannot hold; the others of their tables are there.
+    pub left_out: Vec<LeftRows>,
     /// What the target forbids the restoring role.
     pub forbidden: Vec<Forbidden>,
     /// Entries that were not tried because the restore stopped at the first failure.
@@ -180,11 +208,11 @@ pub struct RestoreReport {
 }
 
 impl RestoreReport {
-    /// True if nothing failed, was skipped, was forbidden, or differs.
+    /// True if nothing failed, was skipped, was forbidden or left out, or differs.
     pub fn is_complete(&self) -> bool {
         let same = self.checked.as_ref().is_none_or(|c| c.different.is_empty());
         let done = self.failed.is_empty() && self.skipped.is_empty() && self.not_tried == 0;
-        done && self.forbidden.is_empty() && same
+        done && self.forbidden.is_empty() && self.left_out.is_empty() && same
     }
 }
 
@@ -294,6 +322,8 @@ pub(super) struct Ledger {
     pub(super) forbidden: Vec<Forbidden>,
     /// True if the restoring role is no superuser: what it may not do is forbidden rather than failed.
     pub(super) is_ordinary: bool,
+    /// Rows that were left out, by entry.
+    pub(super) left_out: BTreeMap<EntryId, LeftRows>,
     pub(super) warnings: Vec<String>,
     pub(super) n_rows: u64,
     pub(super) raw_bytes: u64,
@@ -350,9 +380,31 @@ impl Ledger {
     pub(super) fn forbid_all(&mut self, refused: Vec<Refused>, selection: &Selection) {
         for one in refused {
             let object = object_of(selection.entry(one.entry));
-            self.forbidden
-                .push(Forbidden::new(object, one.part, &one.trouble));
+            if text::is_unreadable(&one.trouble.error) {
+                let object = format!("{} of {object}", one.part);
+                self.failed.push(Failure::new(object, &one.trouble));
+            } else {
+                self.forbidden
+                    .push(Forbidden::new(object, one.part, &one.trouble));
+            }
         }
+    }
+
+    /// Notes what was left out of `entry`, if there is anything.
+    pub(super) fn leave_out(&mut self, entry: &Entry, found: LeftOut) {
+        if found.n_rows == 0 {
+            return;
+        }
+        let known = self.left_out.entry(entry.id);
+        let known = known.or_insert_with(|| LeftRows {
+            object: object_of(entry),
+            n_rows: 0,
+            rows: Vec::new(),
+        });
+        known.n_rows += found.n_rows;
+        known.rows.extend(found.rows);
+        known.rows.sort_by_key(|row| (row.segment, row.line));
+        known.rows.truncate(careful::LISTED_MAX);
     }
 
     /// Notes that `entry` was not tried because `cause` failed or was skipped.

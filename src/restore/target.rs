@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::forbidden::keeper;
@@ -10,6 +11,7 @@ use crate::archive::manifest::COLLATION_VERSION;
 use crate::error::Result;
 use crate::pg::version::{V13, V15, V16, V17};
 use crate::pg::{ServerVersion, Session};
+use crate::sql::{ReadText, SentText, has_escapes, printable};
 
 /// What is true of the target before the first change.
 #[derive(Debug)]
@@ -206,11 +208,9 @@ pub(super) async fn read(
             .query("looking for objects", USER_OBJECTS, &[])
             .await?
         {
-            facts.objects.push((
-                row.get(0),
-                row.get(1),
-                row.get::<_, Option<String>>(2).unwrap_or_default(),
-            ));
+            let names = row.get::<_, Option<ReadText>>(2);
+            let names = names.map_or_else(String::new, |names| printable(&names.0));
+            facts.objects.push((text(&row, 0), row.get(1), names));
         }
     } else {
         read_names(session, wanted, &mut facts).await?;
@@ -332,19 +332,26 @@ async fn read_role(session: &Session, wanted: &Wanted, facts: &mut TargetFacts) 
     } else {
         "MEMBER"
     };
-    let wanted_roles: Vec<&str> = wanted.roles.keys().map(String::as_str).collect();
+    // A name that a server with an encoding would not take as a parameter may be in its cluster all the same.
+    let all = wanted.roles.keys().any(|role| has_escapes(role));
+    let wanted_roles: Vec<SentText<'_>> = wanted
+        .roles
+        .keys()
+        .filter(|role| !has_escapes(role))
+        .map(|role| SentText(role))
+        .collect();
     let roles = format!(
         "SELECT rolname::pg_catalog.text, pg_catalog.pg_has_role(current_user, oid, '{how}') \
-         FROM pg_catalog.pg_roles WHERE rolname = ANY ($1)"
+         FROM pg_catalog.pg_roles WHERE $2 OR rolname = ANY ($1)"
     );
     let rows = session
         .query(
             "looking for roles",
             &roles,
-            &[(&wanted_roles, Type::TEXT_ARRAY)],
+            &[(&wanted_roles, Type::TEXT_ARRAY), (&all, Type::BOOL)],
         )
         .await?;
-    facts.roles = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    facts.roles = rows.iter().map(|row| (text(row, 0), row.get(1))).collect();
     Ok(())
 }
 
@@ -376,26 +383,37 @@ async fn read_extensions(session: &Session, facts: &mut TargetFacts) -> Result<(
 
 async fn names(session: &Session, sql: &str) -> Result<BTreeSet<String>> {
     let rows = session.query("looking at the target", sql, &[]).await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+    Ok(rows.iter().map(|row| text(row, 0)).collect())
+}
+
+fn text(row: &Row, at: usize) -> String {
+    row.get::<_, ReadText>(at).0
 }
 
 async fn read_names(session: &Session, wanted: &Wanted, facts: &mut TargetFacts) -> Result<()> {
-    let (schemas, names): (Vec<&str>, Vec<&str>) = wanted
+    let (schemas, names): (Vec<SentText<'_>>, Vec<SentText<'_>>) = wanted
         .names_new
         .keys()
-        .map(|(schema, name)| (schema.as_str(), name.as_str()))
+        .map(|(schema, name)| (SentText(schema), SentText(name)))
         .unzip();
     let params: &[(&(dyn tokio_postgres::types::ToSql + Sync), Type)] =
         &[(&schemas, Type::TEXT_ARRAY), (&names, Type::TEXT_ARRAY)];
     let rows = session
         .query("looking for names that are taken", TAKEN, params)
         .await?;
-    facts.taken = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    facts.taken = rows
+        .iter()
+        .map(|row| (text(row, 0), text(row, 1)))
+        .collect();
     Ok(())
 }
 
 async fn read_tables(session: &Session, wanted: &Wanted, facts: &mut TargetFacts) -> Result<()> {
-    let targets: Vec<&str> = wanted.tables_there.keys().map(String::as_str).collect();
+    let targets: Vec<SentText<'_>> = wanted
+        .tables_there
+        .keys()
+        .map(|name| SentText(name))
+        .collect();
     if targets.is_empty() {
         return Ok(());
     }
@@ -404,18 +422,22 @@ async fn read_tables(session: &Session, wanted: &Wanted, facts: &mut TargetFacts
         .query(what, COLUMNS, &[(&targets, Type::TEXT_ARRAY)])
         .await?;
     for row in rows {
-        let columns: Option<Vec<String>> = row.get(1);
+        let columns: Option<Vec<ReadText>> = row.get(1);
+        let columns = columns.unwrap_or_default().into_iter();
         let table = TableFacts {
-            columns: columns.unwrap_or_default().into_iter().collect(),
+            columns: columns.map(|column| column.0).collect(),
             has_rows: false,
         };
-        facts.tables.insert(row.get(0), table);
+        facts.tables.insert(text(&row, 0), table);
         facts.has_foreign_keys |= row.get::<_, bool>(2);
     }
     let keys = session
         .query(what, FOREIGN_KEYS, &[(&targets, Type::TEXT_ARRAY)])
         .await?;
-    facts.foreign_keys = keys.iter().map(|row| (row.get(0), row.get(1))).collect();
+    facts.foreign_keys = keys
+        .iter()
+        .map(|row| (text(row, 0), text(row, 1)))
+        .collect();
     // One round trip for a hundred tables. The names are the archive's own, quoted.
     let existing: Vec<String> = facts.tables.keys().cloned().collect();
     for some in existing.chunks(100) {

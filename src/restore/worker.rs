@@ -51,8 +51,7 @@ impl Worker {
     /// Sets up a session that is connected already; where all is one transaction, that has begun.
     pub(super) async fn adopt(shared: &Shared, session: Session) -> Result<Worker> {
         let pins = RestorePins {
-            // Statements are UTF-8 text; rows say their encoding in each COPY.
-            encoding: Some("UTF8"),
+            encoding: None,
             role: shared.role.as_ref(),
             row_security: false,
         };

@@ -1,7 +1,7 @@
 //! Text that a server deparsed, and the few changes that an older or newer server needs in it. Pure.
 
-use super::Sql;
 use super::statement::Fragment;
+use super::{ReadText, Sql};
 
 /// Text that a server deparsed (`pg_get_…def`). Made only where rows are read, by `FromSql`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -110,11 +110,11 @@ impl<'a> postgres_types::FromSql<'a> for ServerSql {
         ty: &postgres_types::Type,
         raw: &'a [u8],
     ) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        String::from_sql(ty, raw).map(ServerSql)
+        ReadText::from_sql(ty, raw).map(|text| ServerSql(text.0))
     }
 
     fn accepts(ty: &postgres_types::Type) -> bool {
-        <String as postgres_types::FromSql>::accepts(ty)
+        <ReadText as postgres_types::FromSql>::accepts(ty)
     }
 }
 

@@ -1,6 +1,7 @@
 //! SQL text that is safe by construction: names and literals enter only through quoting types. No I/O.
 
 mod deparsed;
+mod escape;
 mod ident;
 mod literal;
 mod pattern;
@@ -10,10 +11,12 @@ mod secrets;
 mod statement;
 
 pub use deparsed::ServerSql;
+pub(crate) use escape::has_escapes_in;
+pub use escape::{ReadText, SentText, escape, escaped_byte, has_escapes, unescape};
 pub use ident::{Ident, QualifiedName};
 pub use literal::{Condition, DollarQuoted, Literal};
 pub use pattern::{Pattern, PatternScope};
-pub use printable::printable;
+pub use printable::{printable, shown};
 pub use secrets::hide_passwords;
 pub use statement::{DatabaseName, Fragment, Grantee, Piece, Role, Sql};
 

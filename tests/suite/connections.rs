@@ -12,9 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pgark::pg::connect::{connect, wants_password};
-use pgark::pg::pin::{
-    ClientEncoding, DumpPins, RestorePins, pin_dump_session, pin_restore_session,
-};
+use pgark::pg::pin::{DumpPins, RestorePins, pin_dump_session, pin_restore_session};
 use pgark::pg::pooler::require_own_backend;
 use pgark::pg::session::Interpose;
 use pgark::pg::{ConnSettings, CopySink, Environment, Session, SnapshotOwner, SnapshotReader};
@@ -421,10 +419,7 @@ async fn pinned_sessions_have_the_same_settings_on_every_server() {
             ))
             .await;
         let session = session(&database).await;
-        let pins = DumpPins {
-            encoding: ClientEncoding::Server,
-            ..DumpPins::default()
-        };
+        let pins = DumpPins::default();
         session
             .pin(&pin_dump_session(session.version(), &pins))
             .await

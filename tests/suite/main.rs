@@ -19,6 +19,7 @@ mod cross_version;
 mod damage;
 mod doctor;
 mod dumping;
+mod encodings;
 mod extensions;
 mod groups;
 mod harness;

@@ -67,6 +67,8 @@ impl Exec {
         let sources = self.sources.find().await?;
         let settings = self.connection.settings(cx).await?;
         let session = connect(&settings, "exec").await?;
+        // A script's statements go as they are, in whatever encoding it has set.
+        session.unescape_statements();
         let cancel = CancelOnDrop(Some(&session));
         let mut run = Run {
             cx,

@@ -76,7 +76,12 @@ impl Table {
                     });
                 }
                 SimpleQueryMessage::Row(row) => {
-                    let cells = (0..row.len()).map(|i| row.get(i).map(str::to_owned));
+                    // What is no text for the client (a name that another database's encoding left in the cluster) is
+                    // not worth a failed script.
+                    let cells = (0..row.len()).map(|i| match row.try_get(i) {
+                        Ok(cell) => cell.map(str::to_owned),
+                        Err(_) => Some("(not UTF-8)".to_owned()),
+                    });
                     if let Some(table) = &mut table {
                         table.rows.push(cells.collect());
                     }

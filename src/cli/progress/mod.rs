@@ -12,6 +12,7 @@ use clap::ValueEnum;
 
 use super::output::diagnostic;
 use crate::progress::{Event, Progress};
+use crate::sql::shown;
 use bars::Bars;
 use lines::Lines;
 
@@ -106,7 +107,7 @@ impl State {
 
     fn say(&self, line: &str) {
         match &self.display {
-            Display::Bars(bars) => bars.above(line),
+            Display::Bars(bars) => bars.above(&shown(line)),
             Display::Lines(_) | Display::Nothing => diagnostic(line),
         }
     }

@@ -6,7 +6,7 @@ mod target;
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
-use self::rows::RowWriter;
+use self::rows::{RowWriter, Table};
 use self::target::Target;
 use super::output::diagnostic;
 use super::selection::read_list;
@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::pg::pin::{RestorePins, pin_restore_session};
 use crate::pg::version::{ServerVersion, V12};
 use crate::selection::{RowsOf, is_content};
-use crate::sql::{Literal, Sql, sql};
+use crate::sql::{Literal, Sql, sql, unescape};
 use crate::toc::{DataOf, Entry, EntryId, Grant, Part, Stage, printable};
 
 /// Writes an archive as a plain SQL script
@@ -117,6 +117,15 @@ impl SqlScript {
     }
 }
 
+/// The encoding of statements: a database without one has bytes, which only stay the same under no encoding.
+fn text_encoding(manifest: &Manifest) -> &'static str {
+    if manifest.source.encoding == "SQL_ASCII" {
+        "SQL_ASCII"
+    } else {
+        "UTF8"
+    }
+}
+
 /// Rows that belong to the definition: an extension's configuration tables.
 fn is_configuration(entry: &Entry) -> bool {
     RowsOf::entry(entry) == RowsOf::Configuration
@@ -186,7 +195,7 @@ impl Script<'_> {
         self.comment(&format!("Written by {}", Manifest::this_tool()))?;
         // Only what every server knows, so that the script runs on an older one too.
         let pins = RestorePins {
-            encoding: Some("UTF8"),
+            encoding: Some(text_encoding(manifest)),
             ..RestorePins::default()
         };
         for statement in pin_restore_session(V12, &pins) {
@@ -261,31 +270,32 @@ impl Script<'_> {
             self.left_out.push(entry.name.to_string());
             return Ok(());
         }
+        // Statements are in the script's encoding, rows in their own.
         let encoding = manifest.source.encoding.as_str();
-        let foreign = encoding != "UTF8";
-        if foreign {
-            self.statement(&sql!["SET client_encoding = ", Literal(encoding)])?;
-        }
-        let inserts = self.options.inserts;
+        let foreign = (encoding != text_encoding(manifest)).then_some(encoding);
         match data {
             DataOf::Table {
                 target, via_root, ..
             } => {
-                let target = via_root.as_ref().unwrap_or(target);
-                self.rows
-                    .table(target, &index, inserts, &mut self.out)
-                    .await?;
+                let table = Table {
+                    target: via_root.as_ref().unwrap_or(target),
+                    index: &index,
+                    foreign,
+                };
+                if self.options.inserts {
+                    self.rows.inserts(&table, &mut self.out).await
+                } else {
+                    self.rows.copy(&table, &mut self.out).await
+                }
             }
+            // Numbers and hexadecimal digits.
             DataOf::LargeObjects => {
+                let inserts = self.options.inserts;
                 self.rows
                     .large_objects(&index, inserts, &mut self.out)
-                    .await?;
+                    .await
             }
         }
-        if foreign {
-            self.statement(&sql!["SET client_encoding = ", Literal("UTF8")])?;
-        }
-        Ok(())
     }
 
     fn grants(&mut self, entry: &Entry, version: ServerVersion) -> Result<()> {
@@ -311,7 +321,7 @@ impl Script<'_> {
     }
 
     fn statement(&mut self, statement: &Sql) -> Result<()> {
-        self.out.write(statement.text().as_bytes())?;
+        self.out.write(&unescape(&statement.text()))?;
         self.out.write(b";\n")
     }
 }

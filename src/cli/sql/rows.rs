@@ -7,7 +7,7 @@ use crate::archive::digest::Digest;
 use crate::archive::index::{ChunkPiece, TableIndex};
 use crate::archive::{Archive, ChunkStore};
 use crate::error::{Error, Result};
-use crate::sql::{Ident, Sql, sql};
+use crate::sql::{Ident, Literal, Sql, sql, unescape};
 
 const LARGE_OBJECTS: &str = "pg_temp.\"pgark_large_objects\"";
 
@@ -19,11 +19,27 @@ pub(super) struct RowWriter {
     last: Option<(Digest, Bytes)>,
 }
 
+/// A table's rows and where they go.
+pub(super) struct Table<'a> {
+    pub(super) target: &'a Sql,
+    pub(super) index: &'a TableIndex,
+    /// The encoding of the rows, where it is not the script's.
+    pub(super) foreign: Option<&'a str>,
+}
+
+impl Table<'_> {
+    /// The columns in parentheses; none for a table without.
+    fn columns(&self) -> Option<Sql> {
+        let names: Vec<Ident> = self.index.columns.iter().map(Ident::new).collect();
+        (!names.is_empty()).then(|| sql![" (", Sql::list(&names), ")"])
+    }
+}
+
 /// How rows are written.
 enum Style<'a> {
     Copy,
     /// Each row between these two.
-    Each(&'a str, &'a str),
+    Each(&'a [u8], &'a [u8]),
 }
 
 impl RowWriter {
@@ -36,41 +52,59 @@ impl RowWriter {
         }
     }
 
-    pub(super) async fn table(
-        &mut self,
-        target: &Sql,
-        index: &TableIndex,
-        inserts: bool,
-        out: &mut Target<'_>,
-    ) -> Result<()> {
-        let names: Vec<Ident> = index
-            .columns
-            .iter()
-            .map(|name| Ident::new(name.as_str()))
-            .collect();
-        let columns = (!names.is_empty()).then(|| sql![" (", Sql::list(&names), ")"]);
-        if !inserts {
-            let copy = sql!["COPY ", target, columns, " FROM stdin;\n"];
-            out.write(copy.text().as_bytes())?;
-            self.rows(index, &Style::Copy, out).await?;
-            return out.write(b"\\.\n");
-        }
-        if names.is_empty() {
-            let insert = sql!["INSERT INTO ", target, " DEFAULT VALUES;\n"].text();
-            for _ in 0..index.n_rows {
-                out.write(insert.as_bytes())?;
+    /// Rows as a COPY block.
+    pub(super) async fn copy(&mut self, table: &Table<'_>, out: &mut Target<'_>) -> Result<()> {
+        let encoding = table
+            .foreign
+            .map(|encoding| sql![" WITH (ENCODING ", Literal(encoding), ")"]);
+        let copy = sql![
+            "COPY ",
+            table.target,
+            table.columns(),
+            " FROM stdin",
+            encoding,
+            ";\n"
+        ];
+        out.write(&unescape(&copy.text()))?;
+        self.rows(table.index, &Style::Copy, out).await?;
+        out.write(b"\\.\n")
+    }
+
+    /// Rows as one statement each.
+    pub(super) async fn inserts(&mut self, table: &Table<'_>, out: &mut Target<'_>) -> Result<()> {
+        let Some(columns) = table.columns() else {
+            let insert = sql!["INSERT INTO ", table.target, " DEFAULT VALUES;\n"].text();
+            for _ in 0..table.index.n_rows {
+                out.write(&unescape(&insert))?;
             }
             return Ok(());
-        }
+        };
         // The clause is needed for identity columns and harmless without them.
-        let before = sql![
+        let insert = sql![
             "INSERT INTO ",
-            target,
+            table.target,
             columns,
             " OVERRIDING SYSTEM VALUE VALUES ("
-        ]
-        .text();
-        self.rows(index, &Style::Each(&before, ");\n"), out).await
+        ];
+        let Some(encoding) = table.foreign else {
+            let before = insert.text();
+            let style = Style::Each(&unescape(&before), b");\n");
+            return self.rows(table.index, &style, out).await;
+        };
+        // Names and values of one statement would be in two encodings.
+        let places = (1..=table.index.columns.len()).map(|n| sql!["$", n]);
+        let prepare = sql![
+            "PREPARE pgark_row AS ",
+            insert,
+            Sql::list(places),
+            ");\nSET client_encoding = ",
+            Literal(encoding),
+            ";\n"
+        ];
+        out.write(&unescape(&prepare.text()))?;
+        let style = Style::Each(b"EXECUTE pgark_row(", b");\n");
+        self.rows(table.index, &style, out).await?;
+        out.write(b"SET client_encoding = 'UTF8';\nDEALLOCATE pgark_row;\n")
     }
 
     /// Pages of large objects: rows of (number, byte offset, data).
@@ -81,7 +115,7 @@ impl RowWriter {
         out: &mut Target<'_>,
     ) -> Result<()> {
         if inserts {
-            let style = Style::Each("SELECT pg_catalog.lo_put(", ");\n");
+            let style = Style::Each(b"SELECT pg_catalog.lo_put(", b");\n");
             return self.rows(index, &style, out).await;
         }
         let create = "CREATE TEMP TABLE \"pgark_large_objects\" (loid oid, byte_offset bigint, data bytea);\n";
@@ -112,9 +146,9 @@ impl RowWriter {
                         held.extend_from_slice(part);
                         if let Some(row) = held.strip_suffix(b"\n") {
                             let values = values(row);
-                            out.write(before.as_bytes())?;
+                            out.write(before)?;
                             out.write(&values)?;
-                            out.write(after.as_bytes())?;
+                            out.write(after)?;
                             held.clear();
                         }
                     }

@@ -141,7 +141,7 @@ impl Splitter {
     /// The next item; `None` means that more bytes are needed, or that the script has ended.
     ///
     /// # Errors
-    /// psql's own commands but `\restrict` and `\unrestrict`, statements that are not UTF-8, and what is still open at the end.
+    /// psql's own commands but `\restrict` and `\unrestrict`, and what is still open at the end.
     pub fn next_item(&mut self) -> Result<Option<Item>, ScriptError> {
         loop {
             if self.next == self.buffer.len() && self.ended {
@@ -149,7 +149,7 @@ impl Splitter {
             }
             let step = match self.state {
                 _ if self.next == self.buffer.len() => Step::More,
-                State::Plain => self.plain()?,
+                State::Plain => self.plain(),
                 State::Word(from) => self.word(from),
                 State::Quoted(quote, _) => self.quoted(quote),
                 State::Dollar(ref delimiter, _) => {
@@ -226,39 +226,28 @@ impl Splitter {
         }
     }
 
-    fn end_statement(&mut self) -> Stepped {
-        let statement = self.take_statement()?;
+    fn end_statement(&mut self) -> Step {
+        let statement = self.take_statement();
         self.advance(1);
         self.start = self.next;
-        Ok(statement.map_or(Step::On, |statement| Step::Item(Item::Statement(statement))))
+        statement.map_or(Step::On, |statement| Step::Item(Item::Statement(statement)))
     }
 
     /// The statement before `next`; `None` if it is empty.
-    fn take_statement(&mut self) -> Result<Option<Statement>, ScriptError> {
+    fn take_statement(&mut self) -> Option<Statement> {
         let begun = std::mem::take(&mut self.statement);
-        let Some((line, column)) = begun.at else {
-            return Ok(None);
-        };
+        let (line, column) = begun.at?;
         let bytes = &self.buffer[self.start..self.next];
-        let text = std::str::from_utf8(bytes).map_err(|problem| {
-            let before = &bytes[..problem.valid_up_to()];
-            let n_lines = before.split(|byte| *byte == b'\n').count() - 1;
-            ScriptError {
-                line: line + n_lines as u64,
-                problem: "the statement is not UTF-8".to_owned(),
-                remedy: "convert the script, for example with iconv -t UTF-8, and its SET client_encoding",
-            }
-        })?;
-        let text = text.to_owned();
+        let text = crate::sql::escape(bytes).into_owned();
         if begun.copy == Some(CopyWith::Stdin) {
             self.state = State::BeforeCopy(false, line);
         }
-        Ok(Some(Statement {
+        Some(Statement {
             text,
             line,
             column,
             copy: begun.copy,
-        }))
+        })
     }
 
     /// All bytes were looked at and no more come.
@@ -286,7 +275,7 @@ impl Splitter {
             State::Plain | State::LineComment => {}
         }
         self.state = State::Plain;
-        let statement = self.take_statement()?;
+        let statement = self.take_statement();
         self.start = self.next;
         Ok(statement.map(Item::Statement))
     }

@@ -13,10 +13,10 @@ enum Delimiter {
 }
 
 impl Splitter {
-    pub(super) fn plain(&mut self) -> Stepped {
+    pub(super) fn plain(&mut self) -> Step {
         let byte = self.buffer[self.next];
         match byte {
-            b'-' | b'/' if self.lacks(1) => return Ok(Step::More),
+            b'-' | b'/' if self.lacks(1) => return Step::More,
             b'-' if self.peek(1) == Some(b'-') => {
                 self.state = State::LineComment;
                 self.advance(2);
@@ -33,9 +33,9 @@ impl Splitter {
                 self.state = State::Backslash(self.next);
                 self.advance(1);
             }
-            _ => return Ok(self.token(byte)),
+            _ => return self.token(byte),
         }
-        Ok(Step::On)
+        Step::On
     }
 
     fn blank(&mut self, byte: u8) {

@@ -141,6 +141,11 @@ impl Server {
     /// Makes an empty database from `template0`, named after the hint and unique on the server. On a shared server it is
     /// dropped with the value.
     pub(crate) fn create_database(&self, hint: &str) -> Database {
+        self.create_database_with(hint, "")
+    }
+
+    /// The same with more options of `CREATE DATABASE`.
+    pub(crate) fn create_database_with(&self, hint: &str, options: &str) -> Database {
         static SERIAL: AtomicU32 = AtomicU32::new(0);
         let hint: String = hint
             .chars()
@@ -157,7 +162,7 @@ impl Server {
         let name = format!("t_{hint}_{}_{serial}", std::process::id());
         block_on(self.place.batch(
             "postgres",
-            &format!("CREATE DATABASE {name} TEMPLATE template0"),
+            &format!("CREATE DATABASE {name} TEMPLATE template0 {options}"),
         ));
         Database {
             place: self.place.clone(),
