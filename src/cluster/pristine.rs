@@ -31,16 +31,26 @@ pub(super) fn is_template1(entries: &[Entry], version: ServerVersion) -> bool {
             (_, "schema") => public,
             _ => &[],
         };
-        entry.tablespace.is_none() && entry.data.is_none() && statements(entry) == of_initdb
+        entry.tablespace.is_none()
+            && entry.data.is_none()
+            && statements(entry, version) == of_initdb
     })
 }
 
-/// All statements but the owner's.
-fn statements(entry: &Entry) -> Vec<String> {
+/// All statements but the owner's, as the source itself would take them.
+fn statements(entry: &Entry, version: ServerVersion) -> Vec<String> {
     let steps = entry.forms.iter().flat_map(|form| &form.steps);
     let created = steps.flat_map(|step| &step.sql).map(Sql::text);
-    let after = entry.after.iter().map(|after| after.sql.text());
-    let grants = entry.grants.iter().map(|grant| grant.statement().text());
+    let after = entry
+        .after
+        .iter()
+        .filter(|after| after.targets.serve(version));
+    let after = after.map(|after| after.sql.text());
+    let grants = entry
+        .grants
+        .iter()
+        .filter(|grant| grant.targets.serve(version));
+    let grants = grants.map(|grant| grant.statement().text());
     created.chain(after).chain(grants).collect()
 }
 

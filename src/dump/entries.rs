@@ -63,6 +63,7 @@ fn rows_of(draft: &Draft, cx: RenderCx<'_>) -> RowsOf {
             of: DataOf::Table { unlogged: true, .. },
             ..
         }) => RowsOf::Unlogged,
+        _ if is_value(draft) && cx.core().is_member(draft.key.id) => RowsOf::Configuration,
         _ => RowsOf::Any,
     }
 }

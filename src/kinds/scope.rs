@@ -119,7 +119,7 @@ pub const VERDICTS: &[(&str, Verdict)] = &[
     ),
     ("pg_tablespace", Excused(CLUSTER)),
     ("pg_transform", Kinds(&["transform"])),
-    ("pg_trigger", Kinds(&["trigger"])),
+    ("pg_trigger", Kinds(&["trigger", "key trigger state"])),
     ("pg_ts_config", Kinds(&["text search configuration"])),
     ("pg_ts_config_map", Part("text search configuration")),
     ("pg_ts_dict", Kinds(&["text search dictionary"])),
@@ -145,7 +145,7 @@ pub const SINCE: &[(&str, u32)] = &[("publication schema", 15)];
 pub const NOT_KEPT: &[(&str, &str)] = &[
     ("access method", "-"),
     ("aggregate", "-"),
-    ("base type", "comments on its array type: SQL has none"),
+    ("base type", "-"),
     ("cast", "-"),
     (
         "collation",
@@ -165,14 +165,12 @@ pub const NOT_KEPT: &[(&str, &str)] = &[
     ("event trigger", "-"),
     ("extension", "its owner and version: they are the target's"),
     ("foreign data wrapper", "-"),
-    (
-        "foreign key",
-        "whether its triggers were disabled: SQL shows them to nobody",
-    ),
+    ("foreign key", "-"),
     ("foreign server", "-"),
     ("foreign table", "rows: they are the foreign server's"),
     ("function", "-"),
     ("index", "one that is invalid, which is a failed build"),
+    ("key trigger state", "-"),
     ("language", "-"),
     ("large object", "-"),
     (
@@ -191,7 +189,7 @@ pub const NOT_KEPT: &[(&str, &str)] = &[
     ("publication table", "-"),
     (
         "range type",
-        "the owner of its constructor functions: it is who restores",
+        "the owner of its constructor functions: it is who restores; before 18, owner and privileges of its multirange type, which are then its own",
     ),
     ("rule", "-"),
     ("schema", "-"),
@@ -203,14 +201,14 @@ pub const NOT_KEPT: &[(&str, &str)] = &[
     ),
     (
         "table",
-        "the declared number of an array's dimensions; the position of columns that were added to a parent; a detach that is under way, which counts as done",
+        "the position of columns that were added to a parent; a detach that is under way, which counts as done",
     ),
     ("text search configuration", "-"),
     ("text search dictionary", "-"),
     ("text search parser", "-"),
     ("text search template", "-"),
     ("transform", "-"),
-    ("trigger", "whether the triggers behind keys were disabled"),
+    ("trigger", "-"),
     ("user mapping", "options that the dumping role may not see"),
     ("view", "-"),
 ];

@@ -128,7 +128,7 @@ mod tests {
             "forms": [{"steps": [{"sql": [["CREATE POLICY p ON t TO ", a, ", ", {"role": "b"}]]}]}],
             "drop": ["DROP USER MAPPING FOR ", a],
             "owner": {"role": "a", "target": ["x ", a]},
-            "after": [["comment", ["COMMENT ON ", a]]],
+            "after": [{"part": "comment", "sql": ["COMMENT ON ", a]}],
             "grants": [{"grant": true, "privileges": ["SELECT"], "target": ["t ", a], "grantee": {"role": "a"}, "grantor": "b",
                         "prefix": ["FOR ROLE ", a]}],
         }))];

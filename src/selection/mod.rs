@@ -321,6 +321,9 @@ impl RowsOf {
                 RowsOf::Configuration
             }
             Some(DataOf::Table { unlogged: true, .. }) => RowsOf::Unlogged,
+            None if entry.label == "sequence value" && entry.name.relation.is_some() => {
+                RowsOf::Configuration
+            }
             _ => RowsOf::Any,
         }
     }

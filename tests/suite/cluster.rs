@@ -67,7 +67,10 @@ impl Place {
     #[track_caller]
     fn json(&self, arguments: &[&str]) -> Value {
         let said = self.run(0, arguments);
-        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
+        // Warnings may stand behind the document.
+        let mut values = serde_json::Deserializer::from_str(&said).into_iter();
+        let first = values.next().unwrap();
+        first.unwrap_or_else(|error| panic!("{error}: {said}"))
     }
 }
 

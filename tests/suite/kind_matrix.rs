@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use pgark::kinds::cluster::CLUSTER_KINDS;
 use pgark::kinds::scope::verdict;
 
 use crate::support::pair::{Pair, Unavoidable, assert_same, assert_whole};
@@ -44,11 +45,20 @@ const EXCUSED: &[(u16, Unavoidable)] = &[
     ),
 ];
 
-/// Loads the fixtures of all kinds, in the order of their names.
+/// Loads the fixtures of all kinds of a database, in the order of their names. The cluster's have tests of their own.
 pub(crate) fn load_all_kinds(database: &Database) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/kinds");
     let entries = std::fs::read_dir(folder).unwrap();
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    let of_cluster = |file: &PathBuf| {
+        let name = file
+            .file_stem()
+            .unwrap()
+            .to_string_lossy()
+            .replace('_', " ");
+        CLUSTER_KINDS.iter().any(|kind| kind.label == name)
+    };
+    files.retain(|file| !of_cluster(file));
     files.sort();
     for file in files {
         database.psql_file(&file);

@@ -335,7 +335,7 @@ async fn what_a_provider_forbids_does_not_fail_the_rest() {
         let lost: Vec<&str> = report.lost.iter().map(|l| l.what.as_str()).collect();
         assert_eq!(
             lost,
-            [r#"privileges: role "rds_superuser" of Amazon RDS is not on this server"#],
+            [r#"privileges of role "rds_superuser" of Amazon RDS, which is not on this server"#],
             "{major}"
         );
         assert!(!report.is_complete());
