@@ -7,7 +7,9 @@ use crate::error::{Error, Result};
 pub(super) fn explain(error: Error, facts: &SourceFacts, n_relations: usize) -> Error {
     let error = facts.lock_table.explain(error, n_relations);
     // A dump's transactions cannot fail to serialize, so on a standby this code is always a conflict with the replay.
-    if facts.database.standby && error.sqlstate() == Some("40001") {
+    // Who is idle then is disconnected, and may see no more than that.
+    let is_cut = matches!(&error, Error::Sql { source, .. } if source.is_closed());
+    if facts.database.standby && (is_cut || matches!(error.sqlstate(), Some("40001" | "57P01"))) {
         return Error::Failed {
             object: "the dump's snapshot".into(),
             problem: "the standby gave it up to go on replaying the primary's changes".into(),

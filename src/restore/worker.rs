@@ -264,8 +264,10 @@ impl Worker {
         statement: &str,
     ) -> Result<Option<Trouble>, Trouble> {
         self.idle_grant();
-        let guarded =
-            format!("SAVEPOINT pgark_extra;\n{statement};\nRELEASE SAVEPOINT pgark_extra");
+        // By itself: a text that the target's encoding cannot hold is refused before any of it is run.
+        let save = "SAVEPOINT pgark_extra";
+        self.session.batch(object, "SAVEPOINT", save).await?;
+        let guarded = format!("{statement};\nRELEASE SAVEPOINT pgark_extra");
         let blame = |error| Trouble {
             error,
             statement: Some(statement.to_owned()),

@@ -155,6 +155,11 @@ const DROPPED_NOT_NULL: (&str, &str) = (
     "before 18 a child may drop a NOT NULL; since then its parent says that it is not inherited",
 );
 
+const KEY_TRIGGER: (&str, &str) = (
+    r"^pg_dump TRIGGER k_key_trigger\.part_2 RI_ConstraintTrigger_c_\d+$",
+    "its name holds its OID; the state is compared in the catalogs, by what it does",
+);
+
 /// An upward crossing loses nothing; `left_out` are objects that the newer version gave up.
 async fn goes_up(from: u16, to: u16, left_out: &[&str], excuses: &[(&'static str, &'static str)]) {
     if !installed(&[from, to]) {
@@ -224,7 +229,7 @@ async fn everything_goes_from_14_to_17() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_goes_from_15_to_18() {
-    goes_up(15, 18, &[], &[DROPPED_NOT_NULL]).await;
+    goes_up(15, 18, &[], &[DROPPED_NOT_NULL, KEY_TRIGGER]).await;
 }
 
 /// The differences that the report names, but for those that are left out.
@@ -307,6 +312,12 @@ async fn an_older_server_gets_what_it_can_hold_and_the_rest_is_named_before_the_
         .iter()
         .map(|loss| format!("not as before: {}: {}", loss.object, loss.what));
     let reported: Vec<String> = skipped.chain(lost).collect();
+    let is_loss = |text: &String| {
+        ["left out: ", "not as before: "]
+            .iter()
+            .any(|head| text.starts_with(head))
+    };
+    let told: Vec<String> = told.into_iter().filter(is_loss).collect();
     assert_eq!(
         told, reported,
         "told before the first change, and reported at the end"
@@ -331,7 +342,12 @@ async fn an_older_server_gets_what_it_can_hold_and_the_rest_is_named_before_the_
         (checked.different, checked.not_compared),
         (Vec::new(), Vec::new())
     );
-    let all: Vec<_> = ALWAYS.iter().chain(&LOST_ON_15).copied().collect();
+    let all: Vec<_> = ALWAYS
+        .iter()
+        .chain(&LOST_ON_15)
+        .chain([&KEY_TRIGGER])
+        .copied()
+        .collect();
     crossing.assert_same(&all).await;
 }
 

@@ -409,9 +409,9 @@ async fn rows_that_the_encoding_cannot_hold_are_left_out_by_name() {
         assert_eq!(target.psql("SELECT count(*) FROM refers"), "1\n");
         let failed: Vec<&str> = report.failed.iter().map(|one| &*one.object).collect();
         let mut expected = vec![
-            "comment or label of table public.small",
+            "comment of table public.small",
             "table public.€",
-            "comment or label of constraint public.small small_pkey",
+            "comment of constraint public.small small_pkey",
         ];
         let mut sorted = failed.clone();
         sorted.sort_unstable();
