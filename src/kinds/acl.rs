@@ -289,7 +289,7 @@ mod tests {
         };
         grants(acl, &target, |oid| Role(format!("r{oid}")), version)
             .iter()
-            .map(|grant| crate::kinds::common::grant_text(grant).text())
+            .map(|grant| grant.statement().text())
             .collect()
     }
 

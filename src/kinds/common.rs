@@ -255,11 +255,6 @@ fn acl_column_name(id: CatalogId, column: i32, cx: &RenderCx<'_>) -> Option<Iden
     Some(Ident::new(name))
 }
 
-/// A grant as the statement that does it. Used for scripts and tests; a restore sends the same text.
-pub fn grant_text(grant: &Grant) -> Sql {
-    grant.statement()
-}
-
 /// A name in a schema.
 pub fn qualified(schema: super::row::Oid, name: &str, cx: &RenderCx<'_>) -> QualifiedName {
     cx.core().qualified(schema, name)

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::arena::{CatalogId, RenderCx, class};
-use super::row::{Letter, Oid, catalog_row};
+use super::row::{Oid, catalog_row};
 use super::toc_builder::{Aspect, Draft, DraftKey, TocBuilder};
 use crate::sql::{Ident, Literal, ServerSql, sql};
 use crate::toc::{After, Part, PartSet, Stage};
@@ -31,7 +31,6 @@ catalog_row! {
         oid: Oid = col("said.objoid"),
         /// The type, or the rule or trigger with its relation, as SQL.
         identity: Option<ServerSql> = col("named.identity"),
-        kind: Letter = col("CASE said.classoid WHEN 1247 THEN 'T' WHEN 2618 THEN 'R' ELSE 't' END::pg_catalog.\"char\""),
     }
 }
 
@@ -41,9 +40,9 @@ impl DependentRow {
     }
 
     fn keyword(&self) -> &'static str {
-        match self.kind.0 {
-            'T' => "TYPE ",
-            'R' => "RULE ",
+        match self.class {
+            class::TYPE => "TYPE ",
+            class::REWRITE => "RULE ",
             _ => "TRIGGER ",
         }
     }

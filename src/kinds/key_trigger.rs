@@ -2,7 +2,6 @@
 //! that somebody changed (`DISABLE TRIGGER ALL`) is an object; it is set again on the trigger that does the same work.
 
 use super::arena::{CatalogId, Follows, LoadCx, RenderCx, Subject, class};
-use super::core::ConstraintRow;
 use super::row::{Letter, NoText, Oid, catalog_row};
 use super::rule::state_verb;
 use super::toc_builder::{Aspect, DraftKey};
@@ -15,11 +14,20 @@ catalog_row! {
     /// `pg_trigger`: those that the server made for a constraint and that are not simply enabled.
     pub struct KeyTriggerRow from
         "pg_catalog.pg_trigger t JOIN pg_catalog.pg_constraint k ON k.oid = t.tgconstraint \
-         JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid"
+         JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid \
+         CROSS JOIN LATERAL ( \
+           WITH RECURSIVE up(oid, parent) AS ( \
+             SELECT k.oid, k.conparentid \
+             UNION SELECT c.oid, c.conparentid FROM up JOIN pg_catalog.pg_constraint c ON c.oid = up.parent) \
+           SELECT c.oid, c.conname, c.conrelid FROM up JOIN pg_catalog.pg_constraint c ON c.oid = up.oid \
+           WHERE up.parent = 0) root"
         where "t.oid >= 16384 AND t.tgisinternal AND t.tgenabled <> 'O' AND k.contype IN ('f', 'p', 'u', 'x')" {
         oid: Oid = col("t.oid"),
         table: Oid = col("t.tgrelid"),
-        constraint: Oid = col("t.tgconstraint"),
+        /// The constraint that a user made; the trigger's own may be its copy on a partition.
+        constraint: Oid = col("root.oid"),
+        constraint_name: String = col("root.conname"),
+        constraint_table: Oid = col("root.conrelid"),
         /// The function in `pg_catalog` that says which of a key's triggers it is.
         function: String = col("p.proname"),
         enabled: Letter = col("t.tgenabled"),
@@ -30,8 +38,6 @@ catalog_row! {
 #[derive(Debug)]
 pub struct KeyTrigger {
     row: KeyTriggerRow,
-    /// The constraint that a user made; the trigger's own may be its copy on a partition.
-    constraint: Option<ConstraintRow>,
 }
 
 impl ObjectKind for KeyTrigger {
@@ -60,14 +66,8 @@ impl ObjectKind for KeyTrigger {
         0
     }
 
-    fn build(row: KeyTriggerRow, _: Option<NoText>, cx: &LoadCx<'_>) -> Result<Self> {
-        let all = || cx.core.constraints.values().flatten();
-        let mut constraint = all().find(|known| known.oid == row.constraint);
-        while let Some(copy) = constraint.filter(|known| known.parent != 0) {
-            constraint = all().find(|known| known.oid == copy.parent);
-        }
-        let constraint = constraint.cloned();
-        Ok(KeyTrigger { row, constraint })
+    fn build(row: KeyTriggerRow, _: Option<NoText>, _: &LoadCx<'_>) -> Result<Self> {
+        Ok(KeyTrigger { row })
     }
 }
 
@@ -81,9 +81,7 @@ impl Ddl for KeyTrigger {
     }
 
     fn name(&self, cx: &RenderCx<'_>) -> EntryName {
-        let constraint = self.constraint.as_ref();
-        let constraint = constraint.map_or("", |known| known.name.as_str());
-        let name = format!("{} of {constraint}", self.row.function);
+        let name = format!("{} of {}", self.row.function, self.row.constraint_name);
         cx.core().name_on(self.row.table, &name)
     }
 
@@ -93,8 +91,7 @@ impl Ddl for KeyTrigger {
 
     /// The trigger is found by what it does for which constraint, because its name holds an OID.
     fn create(&self, cx: &RenderCx<'_>) -> Vec<Sql> {
-        let (Some(constraint), Some(verb)) = (&self.constraint, state_verb(self.row.enabled))
-        else {
+        let Some(verb) = state_verb(self.row.enabled) else {
             return Vec::new();
         };
         let regclass = |oid: Oid| {
@@ -104,9 +101,9 @@ impl Ddl for KeyTrigger {
         let body = sql![
             "DECLARE\n  statement pg_catalog.text;\nBEGIN\n  FOR statement IN\n    WITH RECURSIVE tree(oid) AS (\n      \
              SELECT k.oid FROM pg_catalog.pg_constraint k WHERE k.conname = ",
-            Literal(&constraint.name),
+            Literal(&self.row.constraint_name),
             " AND k.conrelid = ",
-            regclass(constraint.relation),
+            regclass(self.row.constraint_table),
             "\n      UNION SELECT k.oid FROM tree JOIN pg_catalog.pg_constraint k ON k.conparentid = tree.oid)\n    \
              SELECT pg_catalog.format('ALTER TABLE ONLY %s ",
             verb,
@@ -131,12 +128,10 @@ impl Ddl for KeyTrigger {
     }
 
     fn hidden_needs(&self, _: &RenderCx<'_>) -> Vec<CatalogId> {
-        let constraint = self.constraint.as_ref();
-        constraint
-            .map(|known| CatalogId::new(class::CONSTRAINT, known.oid))
-            .into_iter()
-            .chain([CatalogId::relation(self.row.table)])
-            .collect()
+        vec![
+            CatalogId::new(class::CONSTRAINT, self.row.constraint),
+            CatalogId::relation(self.row.table),
+        ]
     }
 
     /// The copies on partitions exist once these are attached.

@@ -149,22 +149,7 @@ mod tests {
     use crate::toc::{EntryId, EntryName, Stage, Step};
 
     fn entry(label: &str) -> Entry {
-        Entry {
-            id: EntryId(0),
-            label: label.into(),
-            name: EntryName::default(),
-            stage: Stage::PreData,
-            forms: Vec::new(),
-            drop: None,
-            owner: None,
-            tablespace: None,
-            access_method: None,
-            directory: None,
-            after: Vec::new(),
-            grants: Vec::new(),
-            needs: Vec::new(),
-            data: None,
-        }
+        Entry::new(EntryId(0), label, EntryName::default(), Stage::PreData)
     }
 
     fn needs_of(label: &str, statement: &str) -> Option<&'static str> {

@@ -74,28 +74,17 @@ mod tests {
     use crate::toc::{Owner, Stage};
 
     fn entry(id: u32, name: &str) -> Entry {
+        let name = EntryName {
+            schema: Some("s".into()),
+            relation: None,
+            name: name.into(),
+        };
         Entry {
-            id: EntryId(id),
-            label: "table".into(),
-            name: EntryName {
-                schema: Some("s".into()),
-                relation: None,
-                name: name.into(),
-            },
-            stage: Stage::PreData,
-            forms: Vec::new(),
-            drop: None,
             owner: Some(Owner {
                 role: Role("o; x".into()),
                 target: Sql::default(),
             }),
-            tablespace: None,
-            access_method: None,
-            directory: None,
-            after: Vec::new(),
-            grants: Vec::new(),
-            needs: Vec::new(),
-            data: None,
+            ..Entry::new(EntryId(id), "table", name, Stage::PreData)
         }
     }
 

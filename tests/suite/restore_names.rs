@@ -1,44 +1,16 @@
 //! Restores under other names: roles are mapped wherever they stand, schemas are renamed by the server, and what it cannot
 //! mend is listed.
 
-use std::sync::Arc;
-
-use pgark::archive::Archive;
-use pgark::dump::DumpOptions;
-use pgark::progress::Silent;
-use pgark::restore::{Check, RestoreOptions, RestoreReport, restore};
+use pgark::restore::RestoreOptions;
 use pgark::selection::{Omit, Selection};
 
-use crate::round_trip::{dump_to_memory, settings};
-use crate::support::{Database, Server, majors};
-
-async fn archive_of(database: &Database) -> Archive {
-    dump_to_memory(&settings(&database.conninfo()), &DumpOptions::default())
-        .await
-        .unwrap()
-}
-
-async fn run(
-    archive: &Archive,
-    database: &Database,
-    options: &RestoreOptions,
-) -> pgark::Result<RestoreReport> {
-    let target = settings(&database.conninfo());
-    restore(archive, &target, options, Arc::new(Silent)).await
-}
+use crate::round_trip::{archive_of, options, run};
+use crate::support::{Server, majors};
 
 fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
     list.iter()
         .map(|(old, new)| ((*old).into(), (*new).into()))
         .collect()
-}
-
-fn options() -> RestoreOptions {
-    RestoreOptions {
-        jobs: 2,
-        check: Check::Content,
-        ..RestoreOptions::default()
-    }
 }
 
 /// Every place that a role can stand in.

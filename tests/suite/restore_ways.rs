@@ -6,30 +6,14 @@ use std::sync::Arc;
 
 use pgark::archive::Archive;
 use pgark::dump::DumpOptions;
-use pgark::progress::Silent;
-use pgark::restore::{Check, RestoreOptions, RestoreReport, restore};
+use pgark::restore::{RestoreOptions, RestoreReport};
 use pgark::selection::Selection;
 use pgark::store::{MemoryStore, Store};
 use serde_json::json;
 
 use crate::archives::HandMade;
-use crate::round_trip::{dump_to_memory, settings};
+use crate::round_trip::{archive_of, dump_to_memory, options, run, settings};
 use crate::support::{Database, Server, majors, pgark};
-
-async fn archive_of(database: &Database) -> Archive {
-    dump_to_memory(&settings(&database.conninfo()), &DumpOptions::default())
-        .await
-        .unwrap()
-}
-
-async fn run(
-    archive: &Archive,
-    database: &Database,
-    options: &RestoreOptions,
-) -> pgark::Result<RestoreReport> {
-    let target = settings(&database.conninfo());
-    restore(archive, &target, options, Arc::new(Silent)).await
-}
 
 async fn whole(archive: &Archive, database: &Database, options: &RestoreOptions) -> RestoreReport {
     let report = run(archive, database, options).await.unwrap();
@@ -42,14 +26,6 @@ async fn refused(archive: &Archive, database: &Database, options: &RestoreOption
     let error = run(archive, database, options).await.unwrap_err();
     assert_eq!(database.pg_dump(&[]), before, "{error}");
     error.to_string()
-}
-
-fn options() -> RestoreOptions {
-    RestoreOptions {
-        jobs: 2,
-        check: Check::Content,
-        ..RestoreOptions::default()
-    }
 }
 
 fn clean() -> RestoreOptions {

@@ -10,6 +10,8 @@ use pgark::progress::Silent;
 use pgark::restore::{Check, RestoreOptions, RestoreReport, restore};
 use pgark::store::MemoryStore;
 
+use crate::support::Database;
+
 /// Connection settings as a user gives them.
 pub(crate) fn settings(conninfo: &str) -> ConnSettings {
     ConnSettings::resolve(&Environment::of_process(), Some(conninfo), &[]).unwrap()
@@ -38,4 +40,30 @@ pub(crate) async fn restore_all(
         ..RestoreOptions::default()
     };
     restore(archive, target, &options, Arc::new(Silent)).await
+}
+
+/// An archive of the whole database.
+pub(crate) async fn archive_of(database: &Database) -> Archive {
+    dump_to_memory(&settings(&database.conninfo()), &DumpOptions::default())
+        .await
+        .unwrap()
+}
+
+/// Restores into a database as the options say.
+pub(crate) async fn run(
+    archive: &Archive,
+    database: &Database,
+    options: &RestoreOptions,
+) -> pgark::Result<RestoreReport> {
+    let target = settings(&database.conninfo());
+    restore(archive, &target, options, Arc::new(Silent)).await
+}
+
+/// Two connections, and the comparison of content.
+pub(crate) fn options() -> RestoreOptions {
+    RestoreOptions {
+        jobs: 2,
+        check: Check::Content,
+        ..RestoreOptions::default()
+    }
 }
