@@ -133,6 +133,7 @@ pub mod catalog;
 #[doc(hidden)] // the program, not the library
 pub mod cli;
 pub mod cluster;
+pub mod config;
 pub mod doctor;
 pub mod dump;
 pub mod error;

@@ -21,6 +21,8 @@ const LAYERS: &[&[&str]] = &[
     &["selection"],
     &["toc"],
     &["pg", "sql"],
+    // What a configuration file says, as plain data.
+    &["config"],
     &["error", "progress"],
 ];
 
@@ -40,7 +42,7 @@ const FORBIDDEN: &[(&str, &str, &str)] = &[
 ];
 
 /// Modules of pure functions: neither asynchronous nor connected.
-const PURE: &[&str] = &["sql", "toc", "graph", "selection"];
+const PURE: &[&str] = &["sql", "toc", "graph", "selection", "config"];
 const ASYNC_CRATES: &[&str] = &[
     "tokio",
     "futures",

@@ -59,6 +59,112 @@ pub struct Verified {
     pub at: Timestamp,
 }
 
+/// Written after a drill, whatever became of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Drilled {
+    /// The archive that was restored.
+    pub name: ArchiveName,
+    /// The seal of its manifest.
+    pub manifest: Digest,
+    /// The job whose drill it was; `None` for one by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// When it began.
+    pub at: Timestamp,
+    /// The server, without secrets: `db.example.com:5432`.
+    pub server: String,
+    /// The server's version, as people know it.
+    #[serde(default)]
+    pub server_version: String,
+    /// From the beginning to a database that could have gone into service, in milliseconds: what the RTO is about.
+    pub restore_ms: u64,
+    /// With comparison and checks, in milliseconds.
+    pub total_ms: u64,
+    /// The recovery time objective, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rto_ms: Option<u64>,
+    /// Tables restored.
+    pub n_tables: u64,
+    /// Rows restored.
+    pub n_rows: u64,
+    /// Raw bytes of the rows.
+    pub raw_bytes: u64,
+    /// Tables whose contents were compared with the archive's fingerprints.
+    pub n_compared: u64,
+    /// The user's checks.
+    #[serde(default)]
+    pub checks: Vec<DrilledCheck>,
+    /// What went wrong, a sentence each; empty if the drill passed.
+    #[serde(default)]
+    pub problems: Vec<String>,
+}
+
+impl Drilled {
+    /// True if nothing went wrong.
+    pub fn passed(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+/// One of the user's checks in a drill.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrilledCheck {
+    /// Its name.
+    pub name: String,
+    /// The query.
+    pub sql: String,
+    /// What it should have given.
+    pub expect: String,
+    /// What it gave, or the server's message.
+    pub got: String,
+    /// True if that is the same.
+    pub passed: bool,
+}
+
+/// Written after a run of a job, whatever became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ran {
+    /// The job.
+    pub job: String,
+    /// When it began.
+    pub at: Timestamp,
+    /// When it ended.
+    pub finished: Timestamp,
+    /// What became of it.
+    pub outcome: RunOutcome,
+    /// The archives that it made.
+    #[serde(default)]
+    pub archives: Vec<ArchiveName>,
+    /// What it did, in order.
+    #[serde(default)]
+    pub steps: Vec<RanStep>,
+}
+
+/// What became of a run or of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunOutcome {
+    /// All was done.
+    Succeeded,
+    /// There is an archive, but not all that was asked for was done.
+    Incomplete,
+    /// It was not done.
+    Failed,
+}
+
+/// A step of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RanStep {
+    /// `hook`, `dump`, `verify`, `prune`, `replicate cold`.
+    pub step: String,
+    /// What became of it.
+    pub outcome: RunOutcome,
+    /// Wall time in milliseconds.
+    pub duration_ms: u64,
+    /// What was done, or what went wrong, in a sentence.
+    pub message: String,
+}
+
 /// What a record's key says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecordKey {
@@ -68,6 +174,10 @@ pub enum RecordKey {
     Removed(ArchiveName),
     /// A verification of an archive.
     Verified(ArchiveName, Timestamp),
+    /// A drill with an archive.
+    Drilled(ArchiveName, Timestamp),
+    /// A run of a job, whose name has the form of a key's segment.
+    Ran(String, Timestamp),
 }
 
 /// `2026-11-22T02:00:00.123Z` as part of a key: fixed width, so keys sort by time.
@@ -79,7 +189,8 @@ impl RecordKey {
     /// Where such records lie.
     pub const FOLDER: &str = "records";
 
-    /// The key: `records/announced-NAME.json`, `records/removed-NAME.json`, `records/verified-TIME-NAME.json`.
+    /// The key: `records/announced-NAME.json`, `records/removed-NAME.json`, `records/verified-TIME-NAME.json`,
+    /// `records/drill-TIME-NAME.json`, `records/run-TIME-JOB.json`.
     pub fn key(&self) -> Key {
         Key::new(match self {
             RecordKey::Announced(name) => format!("records/announced-{name}.json"),
@@ -87,6 +198,10 @@ impl RecordKey {
             RecordKey::Verified(name, at) => {
                 format!("records/verified-{}-{name}.json", at.strftime(TIME))
             }
+            RecordKey::Drilled(name, at) => {
+                format!("records/drill-{}-{name}.json", at.strftime(TIME))
+            }
+            RecordKey::Ran(job, at) => format!("records/run-{}-{job}.json", at.strftime(TIME)),
         })
     }
 
@@ -102,12 +217,26 @@ impl RecordKey {
         if let Some(name) = name.strip_prefix("removed-") {
             return Some(RecordKey::Removed(name.parse().ok()?));
         }
-        let rest = name.strip_prefix("verified-")?;
+        let (sort, rest) = name.split_once('-')?;
         let (time, rest) = rest.split_at_checked(TIME_BYTES)?;
-        Some(RecordKey::Verified(
-            rest.strip_prefix('-')?.parse().ok()?,
-            parse_time(time)?,
-        ))
+        let (at, of) = (parse_time(time)?, rest.strip_prefix('-')?);
+        match sort {
+            "verified" => Some(RecordKey::Verified(of.parse().ok()?, at)),
+            "drill" => Some(RecordKey::Drilled(of.parse().ok()?, at)),
+            "run" if !of.is_empty() => Some(RecordKey::Ran(of.to_owned(), at)),
+            _ => None,
+        }
+    }
+
+    /// The archive that the record is about, if it is about one.
+    pub fn archive(&self) -> Option<&ArchiveName> {
+        match self {
+            RecordKey::Announced(name)
+            | RecordKey::Removed(name)
+            | RecordKey::Verified(name, _)
+            | RecordKey::Drilled(name, _) => Some(name),
+            RecordKey::Ran(..) => None,
+        }
     }
 }
 
@@ -143,12 +272,16 @@ mod tests {
         for key in [
             RecordKey::Announced(name.clone()),
             RecordKey::Removed(name.clone()),
-            RecordKey::Verified(name, at),
+            RecordKey::Verified(name.clone(), at),
+            RecordKey::Drilled(name, at),
+            RecordKey::Ran("shop-nightly".to_owned(), at),
         ] {
             assert_eq!(RecordKey::parse(&key.key()), Some(key));
         }
         for other in [
             "records/drill-x.json",
+            "records/run-20261122T020000123Z-.json",
+            "records/walk-20261122T020000123Z-x.json",
             "records/verified-2026-x.json",
             "records/verified-aaaaaaaaTbbbbbbbbbZ-x.json",
             "records/announced-.json",

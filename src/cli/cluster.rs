@@ -50,7 +50,7 @@ impl ClusterDump {
         connection: &Connection,
         cx: &Context,
     ) -> Result<Outcome> {
-        let repository = place::open_or_create(&cx.common.repo).await?;
+        let repository = place::open_or_create(cx).await?;
         let settings = settings(connection, cx).await?;
         if self.globals_only {
             let options = GlobalsOptions {
@@ -188,7 +188,7 @@ impl ClusterRestore {
         connection: &Connection,
         cx: &Context,
     ) -> Result<Outcome> {
-        let repository = place::open(&cx.common.repo).await?;
+        let repository = place::open(cx).await?;
         let settings = settings(connection, cx).await?;
         let archive = self.archive(&repository, archive).await?;
         let options = self.options(options);

@@ -34,14 +34,14 @@ pub(crate) struct Doctor {
 
 impl Doctor {
     pub(crate) async fn run(&self, cx: &Context) -> Result<Outcome> {
-        let folder = PathBuf::from(place::path_of(&cx.common.repo)?);
+        let folder = PathBuf::from(crate::store::folder_of(&place::of(cx).await?.place)?);
         let source = self.connection.settings(cx).await?;
         let environment = Environment::of_process();
         let target = self.target.as_deref();
         let target = target.map(|text| ConnSettings::resolve(&environment, Some(text), &[]));
         let archive = match &self.archive {
             Some(name) => {
-                let repository = place::open(&cx.common.repo).await?;
+                let repository = place::open(cx).await?;
                 let filter = choose::of_database(None);
                 Some(choose::archive(&repository, Some(name), &filter).await?)
             }

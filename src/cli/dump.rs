@@ -114,7 +114,7 @@ impl Dump {
             let planned = plan(&settings, &options).await?;
             return print_plan(&planned, cx);
         }
-        let repository = place::open_or_create(&cx.common.repo).await?;
+        let repository = place::open_or_create(cx).await?;
         let settings = self.connection.settings(cx).await?;
         let report = dump(&settings, &repository, &options, cx.shown.progress()).await?;
         cx.shown.finish();

@@ -21,7 +21,7 @@ pub(crate) struct List {
 
 impl List {
     pub(crate) async fn run(&self, cx: &Context) -> Result<Outcome> {
-        let repository = place::open(&cx.common.repo).await?;
+        let repository = place::open(cx).await?;
         if let Some(problem) = repository.marker_problem() {
             diagnostic(format!("warning: {problem}"));
         }

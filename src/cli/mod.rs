@@ -2,6 +2,7 @@
 
 mod choose;
 mod cluster;
+mod config_file;
 mod connection;
 mod doctor;
 mod dump;
@@ -80,6 +81,15 @@ pub(crate) struct Common {
         default_value = "./backups"
     )]
     repo: String,
+    /// Configuration [default: pgark.toml here, else /etc/pgark/pgark.toml]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "PGARK_CONFIG",
+        hide_env_values = true
+    )]
+    config: Option<std::path::PathBuf>,
     /// Say more about what is done and left out
     #[arg(short, long, global = true)]
     verbose: bool,

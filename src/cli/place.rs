@@ -1,60 +1,40 @@
-//! Where archives are: `--repo` becomes a repository.
+//! Where archives are: `--repo` becomes a repository. `@NAME` is one of the configuration.
 
-use std::sync::Arc;
-
+use super::{Context, config_file};
 use crate::archive::Repository;
 use crate::archive::chunker::ChunkSettings;
+use crate::config::Place;
 use crate::error::{Error, Result};
-use crate::store::{LocalStore, Store};
+use crate::store::{self, Opening};
 
-/// Opens the repository at `place` to read archives.
-pub(crate) async fn open(place: &str) -> Result<Repository> {
-    Repository::open_for_reading(folder(place, false).await?).await
+/// What `--repo` names.
+pub(crate) async fn of(cx: &Context) -> Result<Place> {
+    named(&cx.common.repo, cx).await
 }
 
-/// Opens the repository at `place`, or makes one.
-pub(crate) async fn open_or_create(place: &str) -> Result<Repository> {
-    let store = folder(place, true).await?;
-    Repository::open_or_create(store, ChunkSettings::default()).await
-}
-
-async fn folder(place: &str, create: bool) -> Result<Arc<dyn Store>> {
-    let path = path_of(place)?;
-    let store = if create {
-        LocalStore::create(path).await?
-    } else {
-        LocalStore::open(path).await?
+/// A place as people write it: a folder, a URL, or `@NAME`.
+pub(crate) async fn named(text: &str, cx: &Context) -> Result<Place> {
+    let Some(name) = text.strip_prefix('@') else {
+        return Ok(Place::of(text));
     };
-    Ok(Arc::new(store))
+    let configured = config_file::load(cx).await?;
+    let place = configured.config.repository(name);
+    place.cloned().ok_or_else(|| {
+        Error::Usage(format!(
+            "{} has no repository {name:?}",
+            configured.file.display()
+        ))
+    })
 }
 
-/// The folder that `place` means; a URL of another scheme is refused rather than taken for a folder's name.
-pub(crate) fn path_of(place: &str) -> Result<&str> {
-    if place.is_empty() {
-        return Err(Error::Usage(
-            "--repo (or PGARK_REPO) is empty; give a folder".to_owned(),
-        ));
-    }
-    match place.split_once("://") {
-        Some(("file", path)) => Ok(path),
-        Some((scheme, _)) => Err(Error::Usage(format!(
-            "{scheme}:// is no place for archives that this version knows: give a folder with --repo, such as ./backups or a mounted volume"
-        ))),
-        None => Ok(place),
-    }
+/// Opens the repository that `--repo` names to read archives.
+pub(crate) async fn open(cx: &Context) -> Result<Repository> {
+    let store = store::open(&of(cx).await?, Opening::Existing).await?;
+    Repository::open_for_reading(store).await
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_is_never_taken_for_a_folder() {
-        assert_eq!(path_of("./backups").unwrap(), "./backups");
-        assert_eq!(path_of("file:///var/backups").unwrap(), "/var/backups");
-        for place in ["s3://bucket/prefix", "gs://b", "az://b", "http://x", ""] {
-            let problem = path_of(place).unwrap_err();
-            assert!(matches!(problem, Error::Usage(_)), "{place}");
-        }
-    }
+/// Opens the repository that `--repo` names, or makes it.
+pub(crate) async fn open_or_create(cx: &Context) -> Result<Repository> {
+    let store = store::open(&of(cx).await?, Opening::Create).await?;
+    Repository::open_or_create(store, ChunkSettings::default()).await
 }

@@ -200,7 +200,7 @@ impl Restore {
             ));
         }
         let mut selection = self.choice.selection(Side::Restore).await?;
-        let repository = place::open(&cx.common.repo).await?;
+        let repository = place::open(cx).await?;
         let settings = self.connection.settings(cx).await?;
         let database = self.from_database.as_deref().unwrap_or(settings.dbname());
         let filter = match self.archive {

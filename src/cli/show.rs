@@ -78,7 +78,7 @@ struct EntryRow {
 
 impl Show {
     pub(crate) async fn run(&self, cx: &Context) -> Result<Outcome> {
-        let repository = place::open(&cx.common.repo).await?;
+        let repository = place::open(cx).await?;
         let filter = choose::of_database(self.dbname.as_deref());
         let archive = choose::archive(&repository, self.archive.as_deref(), &filter).await?;
         let entries = archive.entries().await?;

@@ -42,7 +42,7 @@ enum Thoroughness {
 
 impl Verify {
     pub(crate) async fn run(&self, cx: &Context) -> Result<Outcome> {
-        let repository = place::open(&cx.common.repo).await?;
+        let repository = place::open(cx).await?;
         let names = self.names(&repository).await?;
         let options = VerifyOptions {
             depth: match self.depth {

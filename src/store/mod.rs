@@ -14,10 +14,12 @@ pub(crate) mod contract;
 pub(crate) mod fault;
 mod local;
 mod memory;
+mod open;
 mod room;
 
 pub use local::LocalStore;
 pub use memory::MemoryStore;
+pub use open::{Opening, folder_of, open};
 pub use room::Room;
 
 /// A key: segments of `[A-Za-z0-9._-]` separated by `/`, none of them empty or with a leading dot (so neither `.` nor `..`).

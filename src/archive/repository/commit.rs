@@ -11,7 +11,7 @@ use crate::archive::chunks::trash_key;
 use crate::archive::digest::Digest;
 use crate::archive::manifest::Manifest;
 use crate::archive::name::ArchiveName;
-use crate::archive::records::{Announced, RecordKey, Removed, Verified};
+use crate::archive::records::{Announced, Drilled, Ran, RecordKey, Removed, Verified};
 use crate::archive::sealed;
 use crate::error::{Error, Result};
 use crate::store::{Key, Put};
@@ -103,6 +103,20 @@ impl Repository {
     pub async fn stamp(&self, verified: &Verified) -> Result<()> {
         let key = RecordKey::Verified(verified.name.clone(), verified.at).key();
         self.store().put_new(&key, sealed::seal(verified).0).await?;
+        self.store().flush().await
+    }
+
+    /// Writes down how a drill with an archive went.
+    pub async fn note_drill(&self, drilled: &Drilled) -> Result<()> {
+        let key = RecordKey::Drilled(drilled.name.clone(), drilled.at).key();
+        self.store().put_new(&key, sealed::seal(drilled).0).await?;
+        self.store().flush().await
+    }
+
+    /// Writes down how a run of a job went.
+    pub async fn note_run(&self, ran: &Ran) -> Result<()> {
+        let key = RecordKey::Ran(ran.job.clone(), ran.at).key();
+        self.store().put_new(&key, sealed::seal(ran).0).await?;
         self.store().flush().await
     }
 

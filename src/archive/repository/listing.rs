@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 
 use super::{Archive, Repository, archive_of};
 use crate::archive::digest::Digest;
 use crate::archive::manifest::{Group, Manifest, Scope};
 use crate::archive::name::ArchiveName;
-use crate::archive::records::{Announced, RecordKey, Verified};
+use crate::archive::records::{Announced, Drilled, Ran, RecordKey, Verified};
 use crate::error::{Error, Result};
 
 /// Small documents that are read at once while listing.
@@ -180,6 +181,44 @@ impl Repository {
             verified: verified.filter(|verified| verified.manifest == archive.seal),
             manifest: Ok(manifest),
         }
+    }
+
+    /// The newest `n_max` drills, newest first. Damaged records are left out; `verify` names them.
+    pub async fn drills(&self, n_max: usize) -> Result<Vec<Drilled>> {
+        self.newest_records(n_max, |key| matches!(key, RecordKey::Drilled(..)))
+            .await
+    }
+
+    /// The newest `n_max` runs of a job, newest first. Damaged records are left out; `verify` names them.
+    pub async fn runs(&self, job: &str, n_max: usize) -> Result<Vec<Ran>> {
+        self.newest_records(
+            n_max,
+            |key| matches!(key, RecordKey::Ran(name, _) if name == job),
+        )
+        .await
+    }
+
+    async fn newest_records<T: DeserializeOwned>(
+        &self,
+        n_max: usize,
+        chosen: impl Fn(&RecordKey) -> bool,
+    ) -> Result<Vec<T>> {
+        let stored = self.store().list(RecordKey::FOLDER).await?;
+        // Keys sort by time, so the newest come last.
+        let keys = stored
+            .iter()
+            .rev()
+            .filter_map(|one| RecordKey::parse(&one.key));
+        let keys: Vec<RecordKey> = keys.filter(|key| chosen(key)).take(n_max).collect();
+        let mut records = Vec::with_capacity(keys.len());
+        for key in keys {
+            match self.record(&key).await {
+                Ok(record) => records.extend(record),
+                Err(Error::Corrupt { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(records)
     }
 
     async fn newest_stamps(&self) -> Result<BTreeMap<ArchiveName, RecordKey>> {

@@ -70,7 +70,7 @@ pub(crate) struct SqlScript {
 
 impl SqlScript {
     pub(crate) async fn run(&self, cx: &Context) -> Result<Outcome> {
-        let repository = place::open(&cx.common.repo).await?;
+        let repository = place::open(cx).await?;
         let filter = choose::of_database(self.dbname.as_deref());
         let archive = choose::archive(&repository, self.archive.as_deref(), &filter).await?;
         let entries = archive.entries().await?;

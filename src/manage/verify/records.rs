@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use super::report::Finding;
 use crate::archive::marker::Marker;
 use crate::archive::name::ArchiveName;
-use crate::archive::records::{Announced, RecordKey, Removed, Verified};
+use crate::archive::records::{Announced, Drilled, Ran, RecordKey, Removed, Verified};
 use crate::archive::repository::{Archive, Repository, manifest_key};
 use crate::archive::sealed;
 use crate::error::{Error, Result};
@@ -92,14 +92,7 @@ pub(super) async fn check_records(
     let mut removed = BTreeSet::new();
     for stored in repository.store().list(RecordKey::FOLDER).await? {
         let record = RecordKey::parse(&stored.key);
-        let name = match &record {
-            Some(
-                RecordKey::Announced(name)
-                | RecordKey::Removed(name)
-                | RecordKey::Verified(name, _),
-            ) => Some(name),
-            None => None,
-        };
+        let name = record.as_ref().and_then(RecordKey::archive);
         if let Some(only) = only
             && name.is_none_or(|name| !only.contains(name))
         {
@@ -145,21 +138,21 @@ async fn record_problem(
         Some(RecordKey::Verified(name, _)) => {
             parsed(&bytes, name, |record: &Verified| &record.name)
         }
+        Some(RecordKey::Drilled(name, _)) => parsed(&bytes, name, |record: &Drilled| &record.name),
+        Some(RecordKey::Ran(job, _)) => parsed(&bytes, job, |record: &Ran| &record.job),
     };
     Ok(problem)
 }
 
-fn parsed<T: DeserializeOwned>(
+/// What is wrong with a record that should be about `name`, an archive or a job.
+fn parsed<T: DeserializeOwned, N: PartialEq + std::fmt::Display>(
     bytes: &[u8],
-    name: &ArchiveName,
-    name_in: impl Fn(&T) -> &ArchiveName,
+    name: &N,
+    name_in: impl Fn(&T) -> &N,
 ) -> Option<String> {
     match sealed::read::<T>(bytes, "", "") {
         Ok((record, _)) if name_in(&record) == name => None,
-        Ok((record, _)) => Some(format!(
-            "is a record of another archive, {}",
-            name_in(&record)
-        )),
+        Ok((record, _)) => Some(format!("is a record of another, {}", name_in(&record))),
         Err(Error::Corrupt { problem, .. }) => Some(problem),
         Err(other) => Some(other.to_string()),
     }
