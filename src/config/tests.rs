@@ -118,7 +118,18 @@ fn secrets_are_never_in_the_file() {
         "password = \"hunter2\"",
     );
     let error = Config::parse(&text, "pgark.toml").unwrap_err().to_string();
-    assert!(error.contains("password"), "{error}");
+    assert!(error.contains("does not stand here itself"), "{error}");
+    assert!(!error.contains("hunter2"), "{error}");
+    for source in [
+        "postgres://backup:hunter2@db/shop",
+        "host=db password=hunter2",
+        "postgres://db/shop?password=hunter2",
+    ] {
+        let text = WHOLE.replace("host=db.example.com dbname=shop user=backup", source);
+        let error = Config::parse(&text, "pgark.toml").unwrap_err().to_string();
+        assert!(error.contains("a connection holds a password"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
     let secret = Secret::Env("X".to_owned());
     assert_eq!(secret.read(|_| Some("a\n".to_owned())).unwrap(), "a");
     let missing = secret.read(|_| None).unwrap_err().to_string();
