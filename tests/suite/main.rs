@@ -36,6 +36,7 @@ mod restore_basic;
 mod restore_names;
 mod restore_ways;
 mod round_trip;
+mod s3;
 mod selecting;
 mod standby;
 mod support;
