@@ -1,3 +1,5 @@
+//! Configurations as they are written, and the mistakes in them.
+
 use super::*;
 
 const WHOLE: &str = r#"
