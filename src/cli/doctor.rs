@@ -34,7 +34,10 @@ pub(crate) struct Doctor {
 
 impl Doctor {
     pub(crate) async fn run(&self, cx: &Context) -> Result<Outcome> {
-        let folder = PathBuf::from(crate::store::folder_of(&place::of(cx).await?.place)?);
+        let folder = match crate::store::At::parse(&place::of(cx).await?.place)? {
+            crate::store::At::Folder(folder) => folder,
+            _ => PathBuf::new(),
+        };
         let source = self.connection.settings(cx).await?;
         let environment = Environment::of_process();
         let target = self.target.as_deref();
