@@ -9,7 +9,9 @@ use serde::Serialize;
 
 use crate::archive::manifest::{Group, Scope};
 use crate::archive::name::ArchiveName;
-use crate::archive::repository::{GroupFilter, Known, Repository, Summarized, Summary, manifest_key};
+use crate::archive::repository::{
+    GroupFilter, Known, Repository, Summarized, Summary, manifest_key,
+};
 use crate::error::{Error, Result};
 
 pub use cache::ListCache;
@@ -95,7 +97,11 @@ fn chosen(
     let mut list = ArchiveList::default();
     let location = repository.location();
     for found in summaries {
-        if found.group.as_ref().is_some_and(|group| !filter.fits(group)) {
+        if found
+            .group
+            .as_ref()
+            .is_some_and(|group| !filter.fits(group))
+        {
             continue;
         }
         let key = manifest_key(&found.name);

@@ -78,6 +78,8 @@ pub(super) struct Service {
     bucket: String,
     host: String,
     keys: &'static str,
+    /// Whether somebody said which keys to use.
+    has_keys: bool,
     /// Values that no message may have.
     secrets: Vec<String>,
     storage_class: Option<String>,
@@ -184,7 +186,9 @@ impl<'a> Settings<'a> {
         };
         let of_variables = set
             .iter()
-            .filter(|(name, _)| secret(name) && !name.ends_with("key_id"))
+            .filter(|(name, _)| {
+                secret(name) && !name.ends_with("key_id") && !name.ends_with("_file")
+            })
             .map(|(_, value)| value);
         let secrets = own.into_iter().flatten().chain(of_variables);
         Service {
@@ -196,6 +200,10 @@ impl<'a> Settings<'a> {
             } else {
                 keys
             },
+            has_keys: self.has_keys()
+                || set
+                    .iter()
+                    .any(|(name, _)| secret(name) || name.contains("credentials")),
             // What is shorter might be part of any word.
             secrets: secrets.filter(|one| one.len() >= 6).cloned().collect(),
             storage_class: self.place.storage_class.clone(),
@@ -414,6 +422,11 @@ impl Service {
     /// Where its keys come from, for people.
     pub(super) fn where_keys_come_from(&self) -> &'static str {
         self.keys
+    }
+
+    /// Whether anybody said which keys to use. Else a machine in the cloud has some of its own.
+    pub(super) fn has_keys(&self) -> bool {
+        self.has_keys
     }
 
     /// Whether objects are locked.

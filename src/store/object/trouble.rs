@@ -63,7 +63,13 @@ fn told(error: &ServiceError, service: &Service) -> (String, Option<String>) {
             service.host(),
             causes(transport)
         );
-        let remedy = if is_certificate(&text) && http::trusts_nobody() {
+        let remedy = if !service.has_keys() {
+            let keys = service.where_keys_come_from();
+            let remedy = format!(
+                "no keys are given: set {keys}; on a machine that has keys from its cloud, look at the endpoint and the network"
+            );
+            return (text, Some(remedy));
+        } else if is_certificate(&text) && http::trusts_nobody() {
             "there are no root certificates: install them, or name a file of them with SSL_CERT_FILE"
         } else if is_certificate(&text) {
             "if the service has a certificate of its own authority, name a file with it by SSL_CERT_FILE"
