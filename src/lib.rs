@@ -156,7 +156,7 @@ pub use doctor::{DoctorOptions, DoctorReport, doctor};
 pub use dump::globals::{GlobalsOptions, dump_globals};
 pub use dump::{DumpOptions, DumpReport, dump};
 pub use error::{Error, Result};
-pub use manage::list::{ArchiveList, list};
+pub use manage::list::{ArchiveList, ListCache, list, list_with};
 pub use manage::verify::{VerifyOptions, VerifyReport, verify};
 pub use pg::{ConnSettings, Environment};
 pub use progress::Progress;

@@ -70,12 +70,12 @@ struct Cli {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "General")]
 pub(crate) struct Common {
-    /// Folder with the archives
+    /// Where the archives are: a folder, s3://BUCKET/PREFIX, or @NAME of the configuration (gs:// and az:// are untested)
     #[arg(
         short,
         long,
         global = true,
-        value_name = "FOLDER",
+        value_name = "PLACE",
         env = "PGARK_REPO",
         hide_env_values = true,
         default_value = "./backups"

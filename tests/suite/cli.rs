@@ -112,7 +112,7 @@ fn a_wrong_command_line_ends_with_2() {
         &["exec", "-d", "x"],
         &["restore"],
         &["sql", "--inserts"],
-        &["list", "-r", "s3://bucket/prefix"],
+        &["list", "-r", "ftp://bucket/prefix"],
         &["dump", "-d", "postgres://h/x?sslmode=maybe"],
         &["list", "-h", "server"],
     ] {
@@ -124,7 +124,7 @@ fn a_wrong_command_line_ends_with_2() {
     let value: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(value["error"]["exit_code"], 2);
     assert_eq!(err, "");
-    let (_, err) = ends_with(2, pgark().args(["list", "-r", "s3://bucket"]));
+    let (_, err) = ends_with(2, pgark().args(["list", "-r", "ftp://bucket"]));
     assert!(err.contains("s3://") && err.contains("folder"), "{err}");
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
 
 use super::{Archive, Repository, archive_of};
 use crate::archive::digest::Digest;
@@ -13,9 +14,13 @@ use crate::archive::manifest::{Group, Manifest, Scope};
 use crate::archive::name::ArchiveName;
 use crate::archive::records::{Announced, Drilled, Ran, RecordKey, Verified};
 use crate::error::{Error, Result};
+use crate::store::Stored;
 
 /// Small documents that are read at once while listing.
-const READS_AT_ONCE: usize = 16;
+pub(super) const READS_AT_ONCE: usize = 16;
+
+/// The newest verification of each archive, by its record's key: when it began, and what the store says of the record.
+pub(super) type Stamps = BTreeMap<ArchiveName, (Timestamp, Stored)>;
 
 /// What a listing knows of one archive.
 #[derive(Debug, Clone)]
@@ -63,11 +68,11 @@ impl GroupFilter {
 impl Repository {
     /// All archives, oldest first. Damaged manifests are listed as damaged; where they have no announcement they come last.
     pub async fn archives(&self) -> Result<Vec<Listed>> {
-        let stamps = self.newest_stamps().await?;
+        let stamps = Arc::new(self.newest_stamps().await?);
         let keys = self.store().list("archives").await?;
         let names = keys.iter().filter_map(|stored| archive_of(&stored.key));
         let mut listed: Vec<Listed> = stream::iter(names)
-            .map(|name| self.look_at(name, &stamps))
+            .map(|name| self.look_at_beside(name, &stamps))
             .buffer_unordered(READS_AT_ONCE)
             .try_filter_map(|listed| async { Ok(listed) })
             .try_collect()
@@ -138,12 +143,26 @@ impl Repository {
         self.read(&listed.name).await
     }
 
+    /// Looks at an archive in a task of its own, so that several cores read manifests.
     /// `None` if the manifest has gone since it was listed.
-    async fn look_at(
+    pub(super) fn look_at_beside(
         &self,
         name: ArchiveName,
-        stamps: &BTreeMap<ArchiveName, RecordKey>,
-    ) -> Result<Option<Listed>> {
+        stamps: &Arc<Stamps>,
+    ) -> impl Future<Output = Result<Option<Listed>>> + use<> {
+        let (repository, stamps) = (self.clone(), Arc::clone(stamps));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { repository.look_at(name, &stamps).await });
+        async move {
+            // A set ends its tasks when it is dropped.
+            match tasks.join_next().await.expect("one was spawned") {
+                Ok(looked) => looked,
+                Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+            }
+        }
+    }
+
+    async fn look_at(&self, name: ArchiveName, stamps: &Stamps) -> Result<Option<Listed>> {
         let (error, seal) = match self.read(&name).await {
             Ok(archive) => return Ok(Some(self.listed(archive, stamps).await)),
             Err(Error::NotFound { .. }) => return Ok(None),
@@ -166,11 +185,14 @@ impl Repository {
         }))
     }
 
-    async fn listed(&self, archive: Archive, stamps: &BTreeMap<ArchiveName, RecordKey>) -> Listed {
+    async fn listed(&self, archive: Archive, stamps: &Stamps) -> Listed {
         let manifest = archive.manifest;
         let verified = match stamps.get(&manifest.name) {
-            // A damaged stamp proves nothing; `verify` names it.
-            Some(key) => self.record::<Verified>(key).await.ok().flatten(),
+            Some((at, _)) => {
+                let key = RecordKey::Verified(manifest.name.clone(), *at);
+                // A damaged stamp proves nothing; `verify` names it.
+                self.record::<Verified>(&key).await.ok().flatten()
+            }
             None => None,
         };
         Listed {
@@ -221,14 +243,12 @@ impl Repository {
         Ok(records)
     }
 
-    async fn newest_stamps(&self) -> Result<BTreeMap<ArchiveName, RecordKey>> {
-        let mut newest = BTreeMap::new();
+    pub(super) async fn newest_stamps(&self) -> Result<Stamps> {
+        let mut newest = Stamps::new();
         // Keys sort by time, so the newest comes last.
         for stored in self.store().list(RecordKey::FOLDER).await? {
-            if let Some(key @ RecordKey::Verified(..)) = RecordKey::parse(&stored.key)
-                && let RecordKey::Verified(name, _) = &key
-            {
-                newest.insert(name.clone(), key);
+            if let Some(RecordKey::Verified(name, at)) = RecordKey::parse(&stored.key) {
+                newest.insert(name, (at, stored));
             }
         }
         Ok(newest)

@@ -3,6 +3,7 @@
 
 mod cluster;
 pub(crate) mod compare;
+pub(crate) mod cut;
 pub(crate) mod pair;
 pub(crate) mod s3;
 mod server;
