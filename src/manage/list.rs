@@ -39,6 +39,17 @@ pub struct ListRow {
     pub new_bytes: u64,
     /// When it was last verified and found whole; `None` if never.
     pub verified: Option<Timestamp>,
+    /// Its newest drill; `None` if there was none.
+    pub drilled: Option<ListedDrill>,
+}
+
+/// What became of a drill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ListedDrill {
+    /// When it began.
+    pub at: Timestamp,
+    /// True if nothing went wrong.
+    pub passed: bool,
 }
 
 /// An archive that cannot be listed because its manifest cannot be read.
@@ -66,6 +77,7 @@ pub struct ArchiveList {
 /// Lists the archives of the groups that `filter` chooses. A damaged one whose group is unknown is always listed.
 pub async fn list(repository: &Repository, filter: &GroupFilter) -> Result<ArchiveList> {
     let mut list = ArchiveList::default();
+    let drills = repository.newest_drills().await?;
     for listed in repository.archives().await? {
         if listed
             .group
@@ -77,7 +89,16 @@ pub async fn list(repository: &Repository, filter: &GroupFilter) -> Result<Archi
         let key = manifest_key(&listed.name);
         let location = format!("{}/{key}", repository.location().trim_end_matches('/'));
         match listed.manifest.clone() {
-            Ok(manifest) => list.archives.push(row(&listed, &manifest, location)),
+            Ok(manifest) => {
+                let mut row = row(&listed, &manifest, location);
+                let drilled = drills.get(&listed.name);
+                let drilled = drilled.filter(|drilled| Some(drilled.manifest) == listed.seal);
+                row.drilled = drilled.map(|drilled| ListedDrill {
+                    at: drilled.at,
+                    passed: drilled.passed(),
+                });
+                list.archives.push(row);
+            }
             Err(error) => list.damaged.push(DamagedRow {
                 name: listed.name,
                 location,
@@ -104,5 +125,6 @@ fn row(listed: &Listed, manifest: &Manifest, location: String) -> ListRow {
         stored_bytes: manifest.totals.stored_bytes,
         new_bytes: manifest.totals.new_bytes,
         verified: listed.verified.as_ref().map(|verified| verified.at),
+        drilled: None,
     }
 }
