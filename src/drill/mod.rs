@@ -280,9 +280,12 @@ impl Run<'_> {
         self.drilled.raw_bytes = report.raw_bytes;
         self.drilled.n_compared = verdict.n_compared;
         self.is_proved = verdict.problems.is_empty();
-        for note in verdict.notes {
-            self.note(note);
-        }
+        // The restore has told them already.
+        let notes = verdict
+            .notes
+            .iter()
+            .map(|note| hide_passwords(note).into_owned());
+        self.drilled.notes.extend(notes);
         for problem in verdict.problems {
             self.problem(problem);
         }

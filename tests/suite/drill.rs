@@ -163,7 +163,7 @@ async fn answers_that_differ_and_a_missed_objective_fail_a_drill() {
                 check("SELECT 1; DROP TABLE orders", "1"),
                 check("DELETE FROM orders RETURNING 1", "1"),
                 check("SELECT nextval('pg_catalog.pg_class')", "1"),
-                check("SELECT lo_create(0)", "1"),
+                check("SELECT id FROM orders FOR UPDATE", "1"),
                 check("SELECT pg_sleep(30)", ""),
                 check("SELECT pg_terminate_backend(pg_backend_pid())", "t"),
                 check("SELECT count(*) FROM orders", "3"),
@@ -254,6 +254,20 @@ async fn rows_that_differ_and_objects_that_fail_fail_a_drill() {
         assert_gone(&server, &done).await;
         assert_eq!(recorded(&archive).await, [done]);
         assert_eq!(stamp(archive.repository()).await, None);
+
+        let archive = tampered(|made| {
+            made.entry(
+                "extension",
+                "nobody_has_it",
+                "pre_data",
+                &form("CREATE EXTENSION nobody_has_it"),
+            );
+        })
+        .await;
+        let done = drilled(&archive, &server, &options()).await;
+        let words = "extension \"nobody_has_it\" is not available on the server";
+        assert!(done.problems[0].contains(words), "{done:#?}");
+        assert_gone(&server, &done).await;
     }
 }
 
@@ -329,6 +343,14 @@ async fn a_scratch_database_is_kept_on_request_and_then_nobody_drops_it() {
     client.batch_execute(&drop).await.unwrap();
 }
 
+/// The same archive as of another cluster: those of a test have one identifier, because they are copies of one template.
+async fn from_elsewhere(archive: &Archive) -> Archive {
+    let mut manifest = archive.manifest().clone();
+    manifest.name = "elsewhere".parse().unwrap();
+    manifest.source.system_identifier = "1".to_owned();
+    archive.repository().commit(&manifest).await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_server_lacks_roles_and_tablespaces_and_the_drill_says_so() {
     for major in majors() {
@@ -358,7 +380,7 @@ async fn another_server_lacks_roles_and_tablespaces_and_the_drill_says_so() {
             .batch(&format!("CREATE SUBSCRIPTION sub_{0} CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = false)", database.name()))
             .await;
         let archive = archive_of(&database).await;
-        let done = drilled(&archive, &away, &options()).await;
+        let done = drilled(&from_elsewhere(&archive).await, &away, &options()).await;
         assert_eq!(done.problems, [""; 0], "{done:#?}");
         let notes = done.notes.join("\n");
         for words in [
