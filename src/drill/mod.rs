@@ -147,8 +147,8 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn note(&mut self, text: String) {
-        let text = hide_passwords(&text).into_owned();
+    fn note(&mut self, text: impl AsRef<str>) {
+        let text = hide_passwords(text.as_ref()).into_owned();
         self.progress.event(Event::Warning(text.clone()));
         self.drilled.notes.push(text);
     }
