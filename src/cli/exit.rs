@@ -13,6 +13,8 @@ pub(crate) enum Outcome {
     Damaged,
     /// The doctor found what stands in the way.
     Problems,
+    /// A drill did not pass.
+    NotPassed,
 }
 
 impl Outcome {
@@ -22,6 +24,7 @@ impl Outcome {
             Outcome::Incomplete => 3,
             Outcome::Damaged => 11,
             Outcome::Problems => 15,
+            Outcome::NotPassed => 16,
         }
     }
 }
@@ -98,6 +101,7 @@ mod tests {
             Outcome::Incomplete,
             Outcome::Damaged,
             Outcome::Problems,
+            Outcome::NotPassed,
         ];
         let mut used: Vec<u8> = errors().iter().map(code_of).collect();
         used.extend(outcomes.map(Outcome::exit_code));
@@ -114,5 +118,6 @@ mod tests {
         assert_eq!(Outcome::Incomplete.exit_code(), 3);
         assert_eq!(Outcome::Damaged.exit_code(), 11);
         assert_eq!(Outcome::Problems.exit_code(), 15);
+        assert_eq!(Outcome::NotPassed.exit_code(), 16);
     }
 }

@@ -76,10 +76,10 @@ impl List {
 fn table(listed: &ArchiveList) -> String {
     let mut head = vec![
         "ARCHIVE", "CREATED", "DATABASE", "SCOPE", "TABLES", "ROWS", "RAW", "STORED", "NEW",
-        "VERIFIED",
+        "VERIFIED", "DRILLED",
     ];
     let right = [
-        false, false, false, false, true, true, true, true, true, false, false,
+        false, false, false, false, true, true, true, true, true, false, false, false,
     ];
     let mut rows: Vec<Vec<String>> = listed.archives.iter().map(row).collect();
     if listed.archives.iter().any(|one| one.set.is_some()) {
@@ -104,5 +104,10 @@ fn row(one: &ListRow) -> Vec<String> {
         human::bytes(one.stored_bytes),
         human::bytes(one.new_bytes),
         one.verified.map_or_else(|| "never".to_owned(), human::time),
+        match one.drilled {
+            None => "never".to_owned(),
+            Some(drill) if drill.passed => human::time(drill.at),
+            Some(drill) => format!("failed {}", human::time(drill.at)),
+        },
     ]
 }

@@ -5,6 +5,7 @@ mod cluster;
 mod config_file;
 mod connection;
 mod doctor;
+mod drill;
 mod dump;
 mod exec;
 mod exit;
@@ -114,6 +115,7 @@ enum Verb {
     Verify(verify::Verify),
     Restore(restore::Restore),
     Doctor(doctor::Doctor),
+    Drill(drill::Drill),
 }
 
 /// What a running verb needs of the command line besides its own options.
@@ -135,6 +137,7 @@ impl Verb {
             Verb::Verify(verb) => verb.run(cx).await,
             Verb::Restore(verb) => Box::pin(verb.run(cx)).await,
             Verb::Doctor(verb) => verb.run(cx).await,
+            Verb::Drill(verb) => Box::pin(verb.run(cx)).await,
         }
     }
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{Check, chain, size};
 use crate::archive::Repository;
-use crate::archive::lease::LeaseTerms;
+use crate::archive::lease::{LeaseKind, LeaseTerms};
 use crate::archive::marker::random_id;
 use crate::archive::sealed;
 use crate::config::Place;
@@ -83,9 +83,11 @@ async fn probe(store: &Arc<dyn Store>) -> Result<Vec<Check>> {
     let key = Key::new(format!("leases/{id}.json"));
     let terms = LeaseTerms {
         id,
+        kind: LeaseKind::default(),
         purpose: "a look of the doctor".to_owned(),
         archives: Vec::new(),
         lasts_ms: 60_000,
+        since_ms: None,
     };
     let (bytes, _) = sealed::seal(&terms);
     let before = Timestamp::now();

@@ -45,6 +45,17 @@ pub struct ListRow {
     pub new_bytes: u64,
     /// When it was last verified and found whole; `None` if never.
     pub verified: Option<Timestamp>,
+    /// Its newest drill; `None` if there was none.
+    pub drilled: Option<ListedDrill>,
+}
+
+/// What became of a drill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ListedDrill {
+    /// When it began.
+    pub at: Timestamp,
+    /// True if nothing went wrong.
+    pub passed: bool,
 }
 
 /// An archive that cannot be listed because its manifest cannot be read.
@@ -72,7 +83,7 @@ pub struct ArchiveList {
 /// Lists the archives of the groups that `filter` chooses. A damaged one whose group is unknown is always listed.
 pub async fn list(repository: &Repository, filter: &GroupFilter) -> Result<ArchiveList> {
     let (summaries, _) = repository.summaries(&Known::default()).await?;
-    Ok(chosen(repository, filter, summaries))
+    chosen(repository, filter, summaries).await
 }
 
 /// The same, with what `cache` remembers: of archives that the store shows unchanged nothing is read.
@@ -86,14 +97,15 @@ pub async fn list_with(
     if now_known != known {
         cache.save(repository, now_known).await;
     }
-    Ok(chosen(repository, filter, summaries))
+    chosen(repository, filter, summaries).await
 }
 
-fn chosen(
+async fn chosen(
     repository: &Repository,
     filter: &GroupFilter,
     summaries: Vec<Summarized>,
-) -> ArchiveList {
+) -> Result<ArchiveList> {
+    let drills = repository.newest_drills().await?;
     let mut list = ArchiveList::default();
     let location = repository.location();
     for found in summaries {
@@ -107,7 +119,15 @@ fn chosen(
         let key = manifest_key(&found.name);
         let location = format!("{}/{key}", location.trim_end_matches('/'));
         match found.summary {
-            Ok(summary) => list.archives.push(row(summary, location)),
+            Ok(summary) => {
+                let drilled = drills.get(&summary.name);
+                let drilled = drilled.filter(|drilled| drilled.manifest == summary.seal);
+                let drilled = drilled.map(|drilled| ListedDrill {
+                    at: drilled.at,
+                    passed: drilled.passed(),
+                });
+                list.archives.push(row(summary, location, drilled));
+            }
             Err(error) => list.damaged.push(DamagedRow {
                 name: found.name,
                 location,
@@ -116,10 +136,10 @@ fn chosen(
             }),
         }
     }
-    list
+    Ok(list)
 }
 
-fn row(summary: Summary, location: String) -> ListRow {
+fn row(summary: Summary, location: String, drilled: Option<ListedDrill>) -> ListRow {
     ListRow {
         name: summary.name,
         location,
@@ -134,5 +154,6 @@ fn row(summary: Summary, location: String) -> ListRow {
         stored_bytes: summary.totals.stored_bytes,
         new_bytes: summary.totals.new_bytes,
         verified: summary.verified.map(|verified| verified.at),
+        drilled,
     }
 }

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use crate::support::{Database, Server, block_on, majors, pgark};
 
-const VERBS: [&str; 8] = [
-    "dump", "list", "show", "sql", "exec", "verify", "restore", "doctor",
+const VERBS: [&str; 9] = [
+    "dump", "list", "show", "sql", "exec", "verify", "restore", "doctor", "drill",
 ];
 
 fn run(command: &mut Command) -> Output {
@@ -367,6 +367,7 @@ fn lists_and_shows(place: &Place, shop: &Database) {
         "stored_bytes",
         "new_bytes",
         "verified",
+        "drilled",
     ] {
         assert!(first.get(field).is_some(), "{field}: {first}");
         assert!(

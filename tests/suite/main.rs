@@ -18,6 +18,7 @@ mod consistency;
 mod cross_version;
 mod damage;
 mod doctor;
+mod drill;
 mod dumping;
 mod encodings;
 mod extensions;

@@ -211,6 +211,40 @@ impl Repository {
             .await
     }
 
+    /// The newest drill of each archive that had one. Damaged records count as none; `verify` names them.
+    pub async fn newest_drills(&self) -> Result<BTreeMap<ArchiveName, Drilled>> {
+        let mut newest = BTreeMap::new();
+        // Keys sort by time, so the newest comes last.
+        for stored in self.store().list(RecordKey::FOLDER).await? {
+            if let Some(key @ RecordKey::Drilled(..)) = RecordKey::parse(&stored.key)
+                && let Some(name) = key.archive().cloned()
+            {
+                newest.insert(name, key);
+            }
+        }
+        stream::iter(newest)
+            .map(
+                async |(name, key)| match self.record::<Drilled>(&key).await {
+                    Ok(record) => Ok(record.map(|record| (name, record))),
+                    Err(Error::Corrupt { .. }) => Ok(None),
+                    Err(error) => Err(error),
+                },
+            )
+            .buffer_unordered(READS_AT_ONCE)
+            .try_filter_map(async |found| Ok(found))
+            .try_collect()
+            .await
+    }
+
+    /// The newest `n_max` drills with one archive, newest first. Damaged records are left out; `verify` names them.
+    pub async fn drills_of(&self, name: &ArchiveName, n_max: usize) -> Result<Vec<Drilled>> {
+        self.newest_records(
+            n_max,
+            |key| matches!(key, RecordKey::Drilled(of, _) if of == name),
+        )
+        .await
+    }
+
     /// The newest `n_max` runs of a job, newest first. Damaged records are left out; `verify` names them.
     pub async fn runs(&self, job: &str, n_max: usize) -> Result<Vec<Ran>> {
         self.newest_records(
