@@ -1,3 +1,5 @@
+//! What a configuration may say, and what its errors say.
+
 use super::*;
 
 const WHOLE: &str = r#"
