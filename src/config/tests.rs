@@ -1,4 +1,4 @@
-//! Configurations as they are written, and the mistakes in them.
+//! What a configuration may say, and what its errors say.
 
 use super::*;
 

@@ -347,7 +347,7 @@ async fn a_scratch_database_is_kept_on_request_and_then_nobody_drops_it() {
 async fn from_elsewhere(archive: &Archive) -> Archive {
     let mut manifest = archive.manifest().clone();
     manifest.name = "elsewhere".parse().unwrap();
-    manifest.source.system_identifier = "1".to_owned();
+    "1".clone_into(&mut manifest.source.system_identifier);
     archive.repository().commit(&manifest).await.unwrap()
 }
 
