@@ -138,6 +138,8 @@ pub mod doctor;
 pub mod dump;
 pub mod error;
 pub mod graph;
+pub mod human;
+pub mod jobs;
 pub mod kinds;
 pub mod manage;
 pub mod pg;

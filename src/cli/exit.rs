@@ -11,8 +11,10 @@ pub(crate) enum Outcome {
     Incomplete,
     /// A verification found damage.
     Damaged,
-    /// The doctor found what stands in the way.
+    /// The doctor, or a check of the configuration, found what stands in the way.
     Problems,
+    /// Jobs ended, and the worst of them with this code.
+    OfJobs(u8),
 }
 
 impl Outcome {
@@ -22,6 +24,7 @@ impl Outcome {
             Outcome::Incomplete => 3,
             Outcome::Damaged => 11,
             Outcome::Problems => 15,
+            Outcome::OfJobs(code) => code,
         }
     }
 }

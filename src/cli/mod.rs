@@ -2,6 +2,7 @@
 
 mod choose;
 mod cluster;
+mod config;
 mod config_file;
 mod connection;
 mod doctor;
@@ -9,12 +10,14 @@ mod dump;
 mod exec;
 mod exit;
 mod failure;
-mod human;
+mod init;
 mod list;
 mod output;
 mod place;
 mod progress;
 mod restore;
+mod run;
+mod schedule;
 mod secrets;
 mod selection;
 mod show;
@@ -29,6 +32,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::error::Result;
+use crate::human;
 use exit::Outcome;
 use output::Output;
 use progress::{Shown, Style};
@@ -114,6 +118,10 @@ enum Verb {
     Verify(verify::Verify),
     Restore(restore::Restore),
     Doctor(doctor::Doctor),
+    Run(run::Run),
+    Schedule(schedule::ScheduleVerb),
+    Config(config::ConfigVerb),
+    Init(init::Init),
 }
 
 /// What a running verb needs of the command line besides its own options.
@@ -135,6 +143,10 @@ impl Verb {
             Verb::Verify(verb) => verb.run(cx).await,
             Verb::Restore(verb) => Box::pin(verb.run(cx)).await,
             Verb::Doctor(verb) => verb.run(cx).await,
+            Verb::Run(verb) => Box::pin(verb.run(cx)).await,
+            Verb::Schedule(verb) => verb.run(cx).await,
+            Verb::Config(verb) => verb.run(cx).await,
+            Verb::Init(verb) => verb.run(cx).await,
         }
     }
 }
