@@ -1,5 +1,6 @@
-//! The lock of a job: two runs of it never overlap, on whichever machines they are. It is a lease that names nobody's chunks, under keys
-//! that count up: only one run can create the next one. What a lease is belongs to `lease`, who the holder is to `holder`.
+//! The lock of a job: two runs of it never overlap, on whichever machines they are. It lies under keys that count up, of which only one
+//! run can create the next, and expires by the store's clock unless it is renewed. It protects no chunks: that is what a dump's `lease` does.
+//! Who the holder is belongs to `holder`.
 
 mod holder;
 
@@ -9,18 +10,20 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use self::holder::Holder;
-use super::lease::{Lease, LeaseTerms};
 use super::marker::random_id;
 use super::repository::Repository;
 use super::sealed;
 use crate::error::{Error, Result};
 use crate::store::{Key, Put};
 
-/// What the lock says. Readers of leases see a lease without archives.
+/// What the lock says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct LockTerms {
-    #[serde(flatten)]
-    lease: LeaseTerms,
+    /// 128 random bits as hexadecimal digits; the same in all locks of one run.
+    id: String,
+    job: String,
+    /// How long the lock counts after it was written, by the store's clock, in milliseconds.
+    lasts_ms: i64,
     /// When the run began, by its own clock.
     since: Timestamp,
     holder: Holder,
@@ -36,6 +39,8 @@ struct SeenLock {
     written_ms: i64,
 }
 
+/// Where locks lie.
+const FOLDER: &str = "locks";
 /// How long an unreadable lock counts.
 const UNREADABLE_LASTS_MS: i64 = 60 * 60 * 1000;
 
@@ -69,12 +74,9 @@ impl JobLock {
             repository: repository.clone(),
             job: job.to_owned(),
             terms: LockTerms {
-                lease: LeaseTerms {
-                    id: random_id(),
-                    purpose: format!("run of job {job}"),
-                    archives: Vec::new(),
-                    lasts_ms: i64::try_from(lasts.as_millis()).unwrap_or(i64::MAX / 2),
-                },
+                id: random_id(),
+                job: job.to_owned(),
+                lasts_ms: i64::try_from(lasts.as_millis()).unwrap_or(i64::MAX / 2),
                 since: Timestamp::now(),
                 holder: Holder::of_this_process().await,
             },
@@ -103,7 +105,7 @@ impl JobLock {
 
     /// Renews the lock for ever; ends only when it was lost, with what to say then.
     pub async fn keep(&mut self) -> Error {
-        let lasts = u64::try_from(self.terms.lease.lasts_ms).unwrap_or(0);
+        let lasts = u64::try_from(self.terms.lasts_ms).unwrap_or(0);
         let every = Duration::from_millis(lasts / 4);
         loop {
             tokio::time::sleep(every).await;
@@ -137,12 +139,12 @@ impl JobLock {
     /// Ends the lock.
     pub async fn release(mut self) -> Result<()> {
         self.released = true;
-        remove(&self.repository, &self.job, &self.terms.lease.id).await
+        remove(&self.repository, &self.job, &self.terms.id).await
     }
 
     fn key(&self) -> Key {
         Key::new(format!(
-            "leases/run-{}.{:06}.json",
+            "{FOLDER}/run-{}.{:06}.json",
             self.job, self.generation
         ))
     }
@@ -154,7 +156,7 @@ impl JobLock {
             // An answer that was lost may have made it our own.
             let there = store.get(&key).await?;
             let terms = there.and_then(|bytes| read(&bytes, &key));
-            if terms.is_none_or(|terms| terms.lease.id != self.terms.lease.id) {
+            if terms.is_none_or(|terms| terms.id != self.terms.id) {
                 return Ok(false);
             }
         }
@@ -164,7 +166,7 @@ impl JobLock {
 
     async fn prove_alone(&self) -> Result<()> {
         let seen = locks(&self.repository, &self.job).await?;
-        let own = self.terms.lease.id.as_str();
+        let own = self.terms.id.as_str();
         match first_live(&self.repository, &seen, Some(own)).await? {
             Some(other) => Err(busy(&self.repository, &self.job, other)),
             None => Ok(()),
@@ -186,7 +188,7 @@ impl Drop for JobLock {
             return;
         }
         let (repository, job) = (self.repository.clone(), self.job.clone());
-        let id = self.terms.lease.id.clone();
+        let id = self.terms.id.clone();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move { remove(&repository, &job, &id).await });
         }
@@ -196,7 +198,7 @@ impl Drop for JobLock {
 /// Removes the locks of `job` that say `id`.
 async fn remove(repository: &Repository, job: &str, id: &str) -> Result<()> {
     for lock in locks(repository, job).await? {
-        let is_own = lock.terms.is_some_and(|terms| terms.lease.id == id);
+        let is_own = lock.terms.is_some_and(|terms| terms.id == id);
         if is_own {
             repository.store().delete(&lock.key).await?;
         }
@@ -207,7 +209,7 @@ async fn remove(repository: &Repository, job: &str, id: &str) -> Result<()> {
 /// The locks of `job` that lie there, those that no longer count too.
 async fn locks(repository: &Repository, job: &str) -> Result<Vec<SeenLock>> {
     let mut seen = Vec::new();
-    for stored in repository.store().list("leases").await? {
+    for stored in repository.store().list(FOLDER).await? {
         let Some(generation) = generation_of(&stored.key, job) else {
             continue;
         };
@@ -230,9 +232,9 @@ fn read(bytes: &[u8], key: &Key) -> Option<LockTerms> {
     read.ok().map(|(terms, _)| terms)
 }
 
-/// The number in `leases/run-JOB.NUMBER.json`.
+/// The number in `locks/run-JOB.NUMBER.json`.
 fn generation_of(key: &Key, job: &str) -> Option<u64> {
-    let rest = key.as_str().strip_prefix("leases/run-")?;
+    let rest = key.as_str().strip_prefix("locks/run-")?;
     let number = rest.strip_prefix(job)?.strip_prefix('.')?;
     let number = number.strip_suffix(".json")?;
     let is_number = number.bytes().all(|b| b.is_ascii_digit());
@@ -248,7 +250,7 @@ async fn first_live<'a>(
     let mut now = None;
     for lock in seen {
         if let Some(terms) = &lock.terms {
-            if own == Some(terms.lease.id.as_str()) || terms.holder.is_dead().await {
+            if own == Some(terms.id.as_str()) || terms.holder.is_dead().await {
                 continue;
             }
         }
@@ -257,7 +259,7 @@ async fn first_live<'a>(
             None => *now.insert(store_clock(repository).await?),
         };
         let lasts = lock.terms.as_ref();
-        let lasts = lasts.map_or(UNREADABLE_LASTS_MS, |terms| terms.lease.lasts_ms);
+        let lasts = lasts.map_or(UNREADABLE_LASTS_MS, |terms| terms.lasts_ms);
         if lock.written_ms.saturating_add(lasts) > now {
             return Ok(Some(lock));
         }
@@ -265,13 +267,22 @@ async fn first_live<'a>(
     Ok(None)
 }
 
-/// What the store's clock says: when it wrote a small lease.
+/// What the store's clock says: when it wrote a small document.
 async fn store_clock(repository: &Repository) -> Result<i64> {
-    let lasts = Duration::from_secs(60);
-    let probe = Lease::take(repository, "look at the clock", Vec::new(), lasts).await?;
-    let now = probe.expires_ms() - probe.terms().lasts_ms;
-    probe.release().await?;
-    Ok(now)
+    let store = repository.store();
+    let key = Key::new(format!("{FOLDER}/clock-{}.json", random_id()));
+    store
+        .put_new(&key, sealed::seal(&"what time is it").0)
+        .await?;
+    let written = store.head(&key).await?;
+    store.delete(&key).await?;
+    written.map(|stored| stored.written_ms).ok_or_else(|| {
+        Error::failed(
+            repository.location(),
+            "a document vanished as soon as it was written",
+            "look for another program that removes files there",
+        )
+    })
 }
 
 fn busy(repository: &Repository, job: &str, lock: &SeenLock) -> Error {
@@ -288,7 +299,7 @@ fn busy(repository: &Repository, job: &str, lock: &SeenLock) -> Error {
             "wait for it; if it is dead, its lock {} in {} expires {} minutes after its last sign of life",
             lock.key,
             repository.location(),
-            (terms.lease.lasts_ms + 59_999) / 60_000
+            (terms.lasts_ms + 59_999) / 60_000
         ),
     }
 }
@@ -297,7 +308,7 @@ fn busy_unknown(repository: &Repository, job: &str) -> Error {
     Error::Busy {
         what: format!("job {job:?} is being run by somebody else"),
         remedy: format!(
-            "wait for it; its lock lies in {}/leases",
+            "wait for it; its lock lies in {}/{FOLDER}",
             repository.location()
         ),
     }
