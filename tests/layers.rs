@@ -29,7 +29,11 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Pairs within one layer of which the first may name the second.
-const BESIDE: &[(&str, &str)] = &[("pg", "sql")];
+const BESIDE: &[(&str, &str)] = &[
+    ("pg", "sql"),
+    // A dump that is asked to rotates after its own success, by the code of prune.
+    ("dump", "manage"),
+];
 
 /// Pairs that the layers would allow, and why they are forbidden.
 const FORBIDDEN: &[(&str, &str, &str)] = &[

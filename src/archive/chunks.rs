@@ -80,7 +80,7 @@ pub struct ChunkStore {
     codec: Arc<Codec>,
     /// Chunks of archives that a lease protects: they need not be sent again.
     known: Arc<HashSet<Digest>>,
-    /// The known chunks that were wanted again, to be proved before the manifest is written.
+    /// Chunks that were wanted and not written, because they are known or were found: to be proved before the manifest is written.
     reused: Arc<Mutex<HashMap<Digest, u64>>>,
 }
 
@@ -115,7 +115,8 @@ impl ChunkStore {
     }
 
     /// Packs and stores raw bytes. A chunk that is there already, and not known, is read and compared first:
-    /// create-if-absent would otherwise keep a damaged one for ever.
+    /// create-if-absent would otherwise keep a damaged one for ever. A prune may move it away afterwards, so it is noted for
+    /// [`ChunkStore::prove_reused`] too.
     pub async fn put(&self, plain: impl AsRef<[u8]> + Send + 'static) -> Result<StoredChunk> {
         let codec = Arc::clone(&self.codec);
         let packed = self
@@ -130,24 +131,31 @@ impl ChunkStore {
             stored_bytes: packed.stored.len() as u64,
             chunk_bytes: packed.n_bytes,
         };
-        if self.known.contains(&chunk.chunk) {
-            let mut reused = self.reused.lock().unwrap_or_else(PoisonError::into_inner);
-            reused.insert(chunk.chunk, chunk.stored_bytes);
-            return Ok(StoredChunk { chunk, new: false });
-        }
         let key = chunk.key();
-        let new = self.store.put_new(&key, packed.stored.clone()).await? == Put::Stored;
-        if !new && self.store.get(&key).await?.as_ref() != Some(&packed.stored) {
-            return Err(Error::corrupt(
-                self.store.location(),
-                key,
-                "the chunk that is stored here is damaged, and this dump needs it; move the file away and dump again",
-            ));
+        // What is found may be moved to the trash before it is read: then it is put again.
+        while !self.known.contains(&chunk.chunk) {
+            if self.store.put_new(&key, packed.stored.clone()).await? == Put::Stored {
+                return Ok(StoredChunk { chunk, new: true });
+            }
+            match self.store.get(&key).await? {
+                None => {}
+                Some(found) if found == packed.stored => break,
+                Some(_) => {
+                    return Err(Error::corrupt(
+                        self.store.location(),
+                        key,
+                        "the chunk that is stored here is damaged, and this dump needs it; move the file away and dump again",
+                    ));
+                }
+            }
         }
-        Ok(StoredChunk { chunk, new })
+        let mut reused = self.reused.lock().unwrap_or_else(PoisonError::into_inner);
+        reused.insert(chunk.chunk, chunk.stored_bytes);
+        Ok(StoredChunk { chunk, new: false })
     }
 
-    /// Proves that every known chunk that was wanted again is there with its size.
+    /// Proves that every chunk that was wanted and not written is there with its size. What a prune moved to the trash meanwhile is
+    /// put back; the caller's lease keeps it from being deleted there.
     pub async fn prove_reused(&self) -> Result<()> {
         let mut wanted: BTreeMap<u8, HashMap<Digest, u64>> = BTreeMap::new();
         for (digest, n_bytes) in &*self.reused.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -169,14 +177,33 @@ impl ChunkStore {
                 wanted.remove(&digest);
             }
         }
-        match wanted.keys().next() {
-            None => Ok(()),
-            Some(digest) => Err(Error::corrupt(
-                self.store.location(),
-                chunk_key(digest),
-                "a chunk that this dump shares with an earlier archive is missing or has another size; verify the repository, then dump again",
-            )),
+        for (digest, n_bytes) in wanted {
+            self.put_back(&digest, n_bytes).await?;
         }
+        Ok(())
+    }
+
+    async fn put_back(&self, digest: &Digest, n_bytes: u64) -> Result<()> {
+        let key = chunk_key(digest);
+        let in_trash = self.store.get(&trash_key(&key)).await?;
+        let is_whole = |stored: &Bytes| {
+            stored.len() as u64 == n_bytes && Digest::of(stored) == *digest
+        };
+        if let Some(stored) = in_trash.filter(is_whole) {
+            let put = self.store.put_new(&key, stored).await?;
+            let head = match put {
+                Put::Stored => return Ok(()),
+                Put::Exists => self.store.head(&key).await?,
+            };
+            if head.is_some_and(|head| head.n_bytes == n_bytes) {
+                return Ok(());
+            }
+        }
+        Err(Error::corrupt(
+            self.store.location(),
+            key,
+            "a chunk that this dump shares with an earlier archive is missing or has another size; verify the repository, then dump again",
+        ))
     }
 
     /// The stored bytes of a chunk, which may lie in the trash. `None` if they are nowhere.

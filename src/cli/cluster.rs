@@ -58,6 +58,7 @@ impl ClusterDump {
                 no_role_passwords: self.no_role_passwords,
                 level: options.level,
                 job: options.job,
+                tags: options.tags,
                 keep_last: options.keep_last,
             };
             let progress = cx.shown.progress();

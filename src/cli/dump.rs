@@ -59,7 +59,10 @@ struct How {
     /// Only show what would be read, and in how many pieces
     #[arg(long)]
     plan: bool,
-    /// After success remove older archives of this database, keeping N
+    /// Attach a text to the archive, for `prune --keep-tag`; may be repeated
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = parse_tag)]
+    tags: Vec<(String, String)>,
+    /// After success verify the new archive's stored bytes, then remove older verified archives of this database, keeping N, and sweep
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     keep_last: Option<u32>,
     /// zstd's level
@@ -94,7 +97,8 @@ impl Dump {
             name: self.how.name.clone(),
             selection,
             level: self.how.level,
-            keep_last: self.how.keep_last.map(|n| n as usize),
+            tags: self.how.tags.iter().cloned().collect(),
+            keep_last: self.how.keep_last,
             serializable_deferrable: self.how.serializable_deferrable,
             lock_wait: self.how.lock_wait_timeout,
             skip_unreadable: self.how.skip_unreadable,
@@ -220,9 +224,33 @@ fn parse_time(text: &str) -> Result<Duration> {
     }
 }
 
+/// `KEY=VALUE`; a key may stand alone in `--keep-tag`, so it has no `=`.
+fn parse_tag(text: &str) -> Result<(String, String)> {
+    let printable = |text: &str| !text.chars().any(char::is_control);
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() && printable(text) => {
+            Ok((key.to_owned(), value.to_owned()))
+        }
+        _ => Err(Error::Usage(
+            "a tag is KEY=VALUE, such as reason=before-upgrade".to_owned(),
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tags_have_a_key_and_a_value() {
+        let tag = |text| parse_tag(text).ok();
+        let owned = |key: &str, value: &str| Some((key.to_owned(), value.to_owned()));
+        assert_eq!(tag("reason=a=b"), owned("reason", "a=b"));
+        assert_eq!(tag("reason="), owned("reason", ""));
+        for wrong in ["reason", "=x", " =x", "a=\n"] {
+            assert_eq!(tag(wrong), None, "{wrong:?}");
+        }
+    }
 
     #[test]
     fn times_have_units() {

@@ -24,6 +24,7 @@ use crate::archive::{Archive, ArchiveName, Repository};
 use crate::dump::globals::{self, Globals, GlobalsOptions, ListedDatabase};
 use crate::dump::{self, DumpOptions, DumpReport};
 use crate::error::{Error, Result};
+use crate::manage::prune::{self, PruneReport};
 use crate::pg::ConnSettings;
 use crate::progress::{Event, Progress};
 use crate::sql::{Pattern, PatternScope};
@@ -59,6 +60,9 @@ pub struct ClusterDumpReport {
     pub skipped: Vec<String>,
     /// Archives that were removed because of `keep_last`.
     pub removed: Vec<ArchiveName>,
+    /// What the rotation because of `keep_last` decided and did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<PruneReport>,
 }
 
 /// A database that could not be dumped.
@@ -251,7 +255,7 @@ impl Run<'_> {
             missing: self.failed.iter().map(missing).collect(),
         };
         let report = self.write(&read, set).await?;
-        let removed = self.rotate(&report.name).await?;
+        let rotation = self.rotate(&report.name).await?;
         let skipped = skipped
             .iter()
             .map(|one| format!("{}: {}", one.what, one.reason));
@@ -261,7 +265,10 @@ impl Run<'_> {
             globals: report,
             databases: self.reports,
             failed: self.failed,
-            removed,
+            removed: rotation
+                .as_ref()
+                .map_or_else(Vec::new, |rotation| rotation.removed.clone()),
+            rotation,
         })
     }
 
@@ -274,6 +281,7 @@ impl Run<'_> {
                 no_role_passwords: self.options.no_role_passwords,
                 level: self.options.dump.level,
                 job: self.options.dump.job.clone(),
+                tags: self.options.dump.tags.clone(),
                 keep_last: None,
             };
             let set = Some(set.clone());
@@ -284,23 +292,23 @@ impl Run<'_> {
         }
     }
 
-    /// Removes older archives of each group, when the set is complete.
-    async fn rotate(&self, globals: &ArchiveName) -> Result<Vec<ArchiveName>> {
-        let Some(keep) = self
-            .options
-            .dump
-            .keep_last
-            .filter(|_| self.failed.is_empty())
-        else {
-            return Ok(Vec::new());
+    /// Verifies the set and removes older ones, when it is complete.
+    async fn rotate(&self, globals: &ArchiveName) -> Result<Option<PruneReport>> {
+        let keep_last = self.options.dump.keep_last;
+        let Some(keep) = keep_last.filter(|_| self.failed.is_empty()) else {
+            return Ok(None);
         };
-        let mut removed = Vec::new();
-        // The set's list first: without it no reader takes the rest for a set.
-        let globals = self.repository.read(globals).await?;
-        for archive in std::iter::once(&globals).chain(&self.made) {
-            let gone = dump::rotate(self.repository, archive.manifest(), keep).await?;
-            removed.extend(gone);
+        let names = self.made.iter().map(Archive::name);
+        let made: Vec<ArchiveName> = names.chain([globals]).cloned().collect();
+        let progress = self.progress.as_ref();
+        match prune::rotate(self.repository, &made, keep, progress).await {
+            // The set stands, and the next dump rotates.
+            Err(error @ Error::Busy { .. }) => {
+                let warning = format!("no older set was removed: {error}");
+                progress.event(Event::Warning(warning));
+                Ok(None)
+            }
+            other => other.map(Some),
         }
-        Ok(removed)
     }
 }

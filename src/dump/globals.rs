@@ -1,16 +1,15 @@
 //! What all databases of a cluster share: reads it, and writes it as an archive of its own. Also reads what a database is to
 //! its cluster, which every dump of the database carries.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::group::rotate;
 use super::writing::{self, ArchivePlace, Committed, Contents};
 use super::{DumpReport, source};
-use crate::archive::lease::Lease;
+use crate::archive::lease::{Lease, LeaseKind};
 use crate::archive::manifest::{ClusterSet, Group, Scope, Skipped, Source};
 use crate::archive::name::ArchiveName;
 use crate::archive::repository::Repository;
@@ -21,12 +20,9 @@ use crate::kinds::row::catalog_row;
 use crate::pg::pin::{DumpPins, pin_dump_session};
 use crate::pg::version::V15;
 use crate::pg::{ConnSettings, Session, connect};
-use crate::progress::{Event, Progress};
+use crate::progress::{Event, Progress, Silent};
 use crate::selection::{Omit, Selection};
 use crate::toc::{Entry, EntryId, Part, PartSet};
-
-/// How long the lease of so small a dump lasts.
-const LEASE_LASTS: Duration = Duration::from_secs(60 * 60);
 
 /// How the globals of a cluster are dumped.
 #[derive(Debug, Clone)]
@@ -39,8 +35,10 @@ pub struct GlobalsOptions {
     pub level: i32,
     /// The configured job that this dump belongs to.
     pub job: Option<String>,
+    /// What the user attaches to the archive.
+    pub tags: BTreeMap<String, String>,
     /// Remove older archives of the group after success, keeping so many.
-    pub keep_last: Option<usize>,
+    pub keep_last: Option<u32>,
 }
 
 impl Default for GlobalsOptions {
@@ -50,6 +48,7 @@ impl Default for GlobalsOptions {
             no_role_passwords: false,
             level: 1,
             job: None,
+            tags: BTreeMap::new(),
             keep_last: None,
         }
     }
@@ -244,21 +243,15 @@ pub(crate) async fn write(
     set: Option<ClusterSet>,
 ) -> Result<DumpReport> {
     let started = Instant::now();
-    let lease = Lease::take(repository, "dump of globals", Vec::new(), LEASE_LASTS).await?;
+    let lease = Lease::take(repository, LeaseKind::Dump, "dump of globals", Vec::new()).await?;
     let written = put(repository, &lease, globals, options, set).await;
     let released = lease.release().await;
     let written = written?;
     released?;
-    let removed = match options.keep_last {
-        Some(keep) => rotate(repository, written.manifest(), keep).await?,
-        None => Vec::new(),
-    };
-    Ok(writing::report(
-        &written,
-        repository,
-        removed,
-        started.elapsed(),
-    ))
+    let mut report = writing::report(&written, repository);
+    report.rotate(repository, options.keep_last, &Silent).await?;
+    report.took(started.elapsed());
+    Ok(report)
 }
 
 async fn put(
@@ -298,6 +291,7 @@ async fn put(
         selection: Vec::new(),
         skipped: globals.skipped,
         set,
+        tags: options.tags.clone(),
     };
     let archive = writing::commit(place, contents).await?;
     Ok(Committed::new(archive, globals.warnings))

@@ -1,13 +1,13 @@
-//! The archives that a dump's own belongs with: what the newest of them tells the next dump, and removing the oldest after success.
+//! The archives that a dump's own belongs with: what the newest of them tells the next dump.
 
 use std::collections::{HashMap, HashSet};
 
 use super::DumpOptions;
 use super::catalog_phase::Looked;
 use crate::archive::digest::Digest;
-use crate::archive::manifest::{Group, Manifest, Scope};
+use crate::archive::manifest::{Group, Scope};
 use crate::archive::name::ArchiveName;
-use crate::archive::repository::{GroupFilter, Repository};
+use crate::archive::repository::{GroupFilter, Repository, manifest_key};
 use crate::error::{Error, Result};
 
 /// The group that the dump's archive belongs to.
@@ -34,6 +34,18 @@ pub(super) struct Before {
     pub cells: HashMap<String, u32>,
     /// Its chunks, which the lease protects: what they hold need not be sent again.
     pub chunks: HashSet<Digest>,
+}
+
+impl Before {
+    /// Once the lease stands: an archive that was removed before protects nothing, and its chunks are sent again.
+    pub(super) async fn forget_if_gone(&mut self, repository: &Repository) -> Result<()> {
+        if let Some(name) = &self.archive
+            && repository.store().head(&manifest_key(name)).await?.is_none()
+        {
+            self.chunks.clear();
+        }
+        Ok(())
+    }
 }
 
 /// A damaged or unreadable predecessor is no reason not to dump: it only costs the chunk boundaries' continuity.
@@ -73,30 +85,4 @@ pub(super) async fn previous(repository: &Repository, group: &Group) -> Result<B
         cells,
         chunks,
     })
-}
-
-/// Removes the group's older archives, keeping `keep`, this one included. Only after its own success.
-pub(crate) async fn rotate(
-    repository: &Repository,
-    newest: &Manifest,
-    keep: usize,
-) -> Result<Vec<ArchiveName>> {
-    let archives = repository.archives().await?;
-    let same: Vec<&ArchiveName> = archives
-        .iter()
-        .filter(|listed| listed.manifest.is_ok() && listed.group.as_ref() == Some(&newest.group))
-        .map(|listed| &listed.name)
-        .collect();
-    let n_gone = same.len().saturating_sub(keep.max(1));
-    let gone: Vec<ArchiveName> = same
-        .into_iter()
-        .filter(|name| **name != newest.name)
-        .take(n_gone)
-        .cloned()
-        .collect();
-    for name in &gone {
-        let why = format!("rotated after {}: the newest {keep} are kept", newest.name);
-        repository.remove(name, &why).await?;
-    }
-    Ok(gone)
 }

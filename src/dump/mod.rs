@@ -29,7 +29,7 @@ mod writing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use postgres_types::{ToSql, Type};
@@ -38,7 +38,6 @@ pub use self::options::DumpOptions;
 pub use self::report::{DumpReport, Planned, PlannedTable};
 
 use self::catalog_phase::{Looked, look};
-pub(crate) use self::group::rotate;
 use self::group::{Before, group_of, previous};
 use self::needs::Needed;
 use self::plan::{DataPlan, PlanInputs, SizeRow};
@@ -48,7 +47,7 @@ use self::split::Method;
 use self::writing::{ArchivePlace, Committed, Rows, write};
 use crate::archive::buffer::BufferPool;
 use crate::archive::chunks::ChunkStore;
-use crate::archive::lease::Lease;
+use crate::archive::lease::{Lease, LeaseKind};
 use crate::archive::manifest::Group;
 use crate::archive::name::ArchiveName;
 use crate::archive::repository::Repository;
@@ -64,10 +63,6 @@ use crate::toc::Entry;
 
 /// Plain chunk buffers per worker: one being filled, one in waiting, one being compressed.
 const BUFFERS_PER_JOB: usize = 3;
-
-/// How long a lease lasts. It is not renewed while the dump runs, so it must outlast it; before the manifest is written the
-/// dump proves that it still stands.
-const LEASE_LASTS: Duration = Duration::from_secs(48 * 60 * 60);
 
 /// Dumps a database into a repository.
 ///
@@ -92,10 +87,11 @@ pub async fn dump(
     looked.facts.source.started = created;
     looked.facts.source.snapshot_lsn = source::lsn(looked.owner.session()).await.unwrap_or(None);
     let group = group_of(&looked, options);
-    let before = previous(repository, &group).await?;
+    let mut before = previous(repository, &group).await?;
     let purpose = format!("dump of {}", looked.facts.database.name);
     let shared = before.archive.iter().cloned().collect();
-    let lease = Lease::take(repository, &purpose, shared, LEASE_LASTS).await?;
+    let lease = Lease::take(repository, LeaseKind::Dump, &purpose, shared).await?;
+    before.forget_if_gone(repository).await?;
     let run = Run {
         source,
         repository,
@@ -109,16 +105,10 @@ pub async fn dump(
     let released = lease.release().await;
     let written = written.map_err(|error| refusals::explain(error, &facts, n_relations))?;
     released?;
-    let removed = match options.keep_last {
-        Some(keep) => rotate(repository, written.manifest(), keep).await?,
-        None => Vec::new(),
-    };
-    Ok(writing::report(
-        &written,
-        repository,
-        removed,
-        started.elapsed(),
-    ))
+    let mut report = writing::report(&written, repository);
+    report.rotate(repository, options.keep_last, progress.as_ref()).await?;
+    report.took(started.elapsed());
+    Ok(report)
 }
 
 /// What stays the same during one dump.

@@ -1,5 +1,6 @@
 //! What a user may ask of a dump. Plain data; what is chosen is `selection`'s.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::archive::name::ArchiveName;
@@ -24,8 +25,10 @@ pub struct DumpOptions {
     pub job: Option<String>,
     /// The dump of a whole cluster that this dump belongs to.
     pub set: Option<String>,
-    /// Remove older archives of the group after success, keeping so many.
-    pub keep_last: Option<usize>,
+    /// What the user attaches to the archive.
+    pub tags: BTreeMap<String, String>,
+    /// After success verify the archive, then remove older ones of the group, keeping so many.
+    pub keep_last: Option<u32>,
     /// Wait for a snapshot that no serializable transaction can contradict.
     pub serializable_deferrable: bool,
     /// Give up waiting for a table lock after so long.
@@ -51,6 +54,7 @@ impl Default for DumpOptions {
             level: 1,
             job: None,
             set: None,
+            tags: BTreeMap::new(),
             keep_last: None,
             serializable_deferrable: false,
             lock_wait: None,

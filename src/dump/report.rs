@@ -1,6 +1,12 @@
 //! What a dump did, or would do. Plain data; printing it belongs to `cli`.
 
+use std::time::Duration;
+
 use crate::archive::name::ArchiveName;
+use crate::archive::repository::Repository;
+use crate::error::{Error, Result};
+use crate::manage::prune::{PruneReport, rotate};
+use crate::progress::Progress;
 use crate::selection::Brought;
 
 /// What a dump did.
@@ -31,8 +37,43 @@ pub struct DumpReport {
     pub warnings: Vec<String>,
     /// Archives that were removed because of `keep_last`.
     pub removed: Vec<ArchiveName>,
+    /// What the rotation because of `keep_last` decided and did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<PruneReport>,
     /// Wall time in milliseconds.
     pub duration_ms: u64,
+}
+
+impl DumpReport {
+    /// Verifies the new archive and removes older ones, if that was asked for.
+    pub(super) async fn rotate(
+        &mut self,
+        repository: &Repository,
+        keep_last: Option<u32>,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let Some(keep) = keep_last else {
+            return Ok(());
+        };
+        match rotate(repository, std::slice::from_ref(&self.name), keep, progress).await {
+            Ok(report) => {
+                self.removed.clone_from(&report.removed);
+                self.rotation = Some(report);
+                Ok(())
+            }
+            // The archive stands, and the next dump rotates.
+            Err(error @ Error::Busy { .. }) => {
+                self.warnings.push(format!("no older archive was removed: {error}"));
+                Ok(())
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Notes how long all of it took.
+    pub(super) fn took(&mut self, took: Duration) {
+        self.duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    }
 }
 
 /// What a dump would read.

@@ -1,7 +1,6 @@
 //! The end of a dump: what was read becomes data index, TOC and manifest, in that order, the manifest last.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -114,6 +113,7 @@ pub(super) async fn write(
         selection: options.narrowing(),
         skipped: looked.skipped,
         set: options.set.clone().map(ClusterSet::named),
+        tags: options.tags.clone(),
     };
     let archive = commit(place, contents).await?;
     looked.owner.finish().await?.close().await;
@@ -144,6 +144,8 @@ pub(super) struct Contents {
     pub skipped: Vec<Skipped>,
     /// The dump of a whole cluster that it is part of.
     pub set: Option<ClusterSet>,
+    /// What the user attaches.
+    pub tags: BTreeMap<String, String>,
 }
 
 /// Writes the two streams and the manifest.
@@ -180,7 +182,7 @@ pub(super) async fn commit(place: ArchivePlace<'_>, contents: Contents) -> Resul
         toc: toc.refs(),
         data_index: index.refs(),
         tool: Manifest::this_tool(),
-        tags: BTreeMap::new(),
+        tags: contents.tags,
         set: contents.set,
     };
     if index.has_escapes || toc.has_escapes || has_escapes_in(&manifest.seal().0) {
@@ -188,7 +190,14 @@ pub(super) async fn commit(place: ArchivePlace<'_>, contents: Contents) -> Resul
     }
     place.chunks.prove_reused().await?;
     place.lease.prove().await?;
-    place.repository.commit(&manifest).await
+    let archive = place.repository.commit(&manifest).await?;
+    // A prune that did not see the lease any more may not have seen the manifest yet either, and delete what it names.
+    if let Err(error) = place.lease.prove().await {
+        let why = "its lease ended before it stood";
+        place.repository.remove(archive.name(), why).await?;
+        return Err(error);
+    }
+    Ok(archive)
 }
 
 /// A sequence's value becomes its entry's one statement.
@@ -331,12 +340,7 @@ fn totals(indexes: &[TableIndex], chunks: &HashMap<Digest, (u64, bool)>) -> Tota
 }
 
 /// What the user is told.
-pub(super) fn report(
-    committed: &Committed,
-    repository: &Repository,
-    removed: Vec<ArchiveName>,
-    took: Duration,
-) -> DumpReport {
+pub(super) fn report(committed: &Committed, repository: &Repository) -> DumpReport {
     let manifest = committed.manifest();
     let totals = manifest.totals;
     DumpReport {
@@ -355,7 +359,8 @@ pub(super) fn report(
             .collect(),
         unreadable: committed.n_unreadable,
         warnings: committed.warnings.clone(),
-        removed,
-        duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        removed: Vec::new(),
+        rotation: None,
+        duration_ms: 0,
     }
 }

@@ -1,4 +1,9 @@
-//! Work on archives that exist: what they are, and whether they are whole.
+//! Work on archives that exist: what they are, whether they are whole, which of them stay.
 
+mod housekeeping;
 pub mod list;
+mod needed;
+pub mod prune;
+pub mod retention;
+mod sweep;
 pub mod verify;

@@ -125,6 +125,15 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Whatever lies there under a name that is no [`Key`] is left out.
     async fn list(&self, prefix: &str) -> Result<Vec<Stored>>;
 
+    /// Stores what stands under `from` under `to` as well, unless something stands there; `None` if nothing stands under `from`.
+    /// The copy counts as written now. Durable after the next [`Store::flush`].
+    async fn copy_new(&self, from: &Key, to: &Key) -> Result<Option<Put>> {
+        match self.get(from).await? {
+            Some(bytes) => self.put_new(to, bytes).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Removes an object; done as well if there was none.
     async fn delete(&self, key: &Key) -> Result<()>;
 

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::archive::fixture::{self, dump, shop};
-use crate::archive::lease::Lease;
+use crate::archive::lease::{Lease, LeaseKind};
 use crate::archive::records::{Depth, Removed, Verified};
 use crate::store::fault::{Fault, FaultStore};
 use crate::store::{LocalStore, MemoryStore};
@@ -237,20 +237,61 @@ async fn the_list_has_the_promised_fields() {
 async fn leases_hold_expire_and_end() {
     let repository = in_memory().await;
     let lasts = Duration::from_secs(60);
-    let mut lease = Lease::take(&repository, "dump of shop", vec![name("one")], lasts)
-        .await
-        .unwrap();
+    let lease = Lease::lasting(
+        &repository,
+        LeaseKind::Dump,
+        "dump of shop",
+        vec![name("one")],
+        lasts,
+    );
+    let lease = lease.await.unwrap();
     let seen = repository.leases().await.unwrap();
-    assert_eq!(seen[0].terms.as_ref(), Some(lease.terms()));
-    assert_eq!(seen[0].expires_ms, lease.expires_ms());
+    assert_eq!(seen[0].terms, Some(lease.terms().await));
+    assert_eq!(seen[0].expires_ms, lease.expires_ms().await);
     assert!(!seen[0].is_expired(Timestamp::now()));
     assert!(seen[0].is_expired(Timestamp::now() + Duration::from_secs(61)));
-    let first = lease.terms().id.clone();
-    lease.renew().await.unwrap();
-    assert_ne!(lease.terms().id, first);
-    assert_eq!(repository.leases().await.unwrap().len(), 1);
+    let first = lease.terms().await;
+    for _ in 0..3 {
+        lease.renew().await.unwrap();
+    }
+    assert_ne!(lease.terms().await.id, first.id);
+    // The one before stays a while, for listings that are under way.
+    let seen = repository.leases().await.unwrap();
+    assert_eq!(seen.len(), 2);
+    for one in &seen {
+        assert!(lease.is(one).await && one.since_ms == lease.since_ms());
+    }
     lease.prove().await.unwrap();
     lease.release().await.unwrap();
+    assert!(repository.leases().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_lease_is_renewed_while_its_holder_lives_and_expires_soon_after() {
+    let repository = in_memory().await;
+    let lasts = Duration::from_millis(300);
+    let take = || Lease::lasting(&repository, LeaseKind::Dump, "dump", Vec::new(), lasts);
+    let lease = take().await.unwrap();
+    tokio::time::sleep(4 * lasts).await;
+    let now = Timestamp::now();
+    let seen = repository.leases().await.unwrap();
+    assert!(seen.iter().any(|one| !one.is_expired(now)), "{seen:?}");
+    lease.prove().await.unwrap();
+    // A killed holder renews no more.
+    drop(lease);
+    tokio::time::sleep(2 * lasts).await;
+    let now = Timestamp::now();
+    let seen = repository.leases().await.unwrap();
+    assert!(seen.iter().all(|one| one.is_expired(now)), "{seen:?}");
+
+    // One that was swept away is not brought back by a renewal.
+    let lease = take().await.unwrap();
+    for one in repository.leases().await.unwrap() {
+        repository.store().delete(&one.key).await.unwrap();
+    }
+    lease.renew().await.unwrap_err();
+    let error = lease.prove().await.unwrap_err();
+    assert!(error.to_string().contains("swept away"), "{error}");
     assert!(repository.leases().await.unwrap().is_empty());
 }
 

@@ -1,0 +1,1 @@
+//! Prunes of real repositories.

@@ -1,0 +1,1 @@
+//! Sweeps beside dumps, with crashes, and with clocks that are wrong.
