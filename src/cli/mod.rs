@@ -1,5 +1,6 @@
 //! The command line: what is parsed, which verb runs, what is printed, how the program ends. The work itself is the library's.
 
+mod cat;
 mod choose;
 mod cluster;
 mod config_file;
@@ -14,7 +15,9 @@ mod list;
 mod output;
 mod place;
 mod progress;
+mod replicate;
 mod restore;
+mod row_text;
 mod secrets;
 mod selection;
 mod show;
@@ -110,9 +113,11 @@ enum Verb {
     List(list::List),
     Show(show::Show),
     Sql(sql::SqlScript),
+    Cat(cat::Cat),
     Exec(exec::Exec),
     Verify(verify::Verify),
     Restore(restore::Restore),
+    Replicate(replicate::Replicate),
     Doctor(doctor::Doctor),
 }
 
@@ -131,9 +136,11 @@ impl Verb {
             Verb::List(verb) => verb.run(cx).await,
             Verb::Show(verb) => verb.run(cx).await,
             Verb::Sql(verb) => verb.run(cx).await,
+            Verb::Cat(verb) => verb.run(cx).await,
             Verb::Exec(verb) => verb.run(cx).await,
             Verb::Verify(verb) => verb.run(cx).await,
             Verb::Restore(verb) => Box::pin(verb.run(cx)).await,
+            Verb::Replicate(verb) => verb.run(cx).await,
             Verb::Doctor(verb) => verb.run(cx).await,
         }
     }
