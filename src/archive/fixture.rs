@@ -57,6 +57,16 @@ pub(crate) async fn repository(store: Arc<dyn Store>) -> Repository {
 
 /// Dumps `tables` as archive `name`.
 pub(crate) async fn dump(repository: &Repository, name: &str, tables: &[Table]) -> Result<Archive> {
+    dump_with(repository, name, tables, |_| {}).await
+}
+
+/// The same; `change` says how the manifest differs.
+pub(crate) async fn dump_with(
+    repository: &Repository,
+    name: &str,
+    tables: &[Table],
+    change: impl FnOnce(&mut Manifest),
+) -> Result<Archive> {
     let chunks = repository.chunks(1);
     let mut stored = Vec::new();
     let indexes = write_rows(&chunks, tables, &mut stored).await?;
@@ -75,6 +85,7 @@ pub(crate) async fn dump(repository: &Repository, name: &str, tables: &[Table]) 
     manifest.toc = toc.refs();
     manifest.data_index = data_index.refs();
     manifest.totals = totals(&entries, &indexes, &stored);
+    change(&mut manifest);
     repository.commit(&manifest).await
 }
 

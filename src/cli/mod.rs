@@ -1,5 +1,6 @@
 //! The command line: what is parsed, which verb runs, what is printed, how the program ends. The work itself is the library's.
 
+mod cat;
 mod choose;
 mod cluster;
 mod config;
@@ -15,7 +16,9 @@ mod list;
 mod output;
 mod place;
 mod progress;
+mod replicate;
 mod restore;
+mod row_text;
 mod run;
 mod schedule;
 mod secrets;
@@ -114,9 +117,11 @@ enum Verb {
     List(list::List),
     Show(show::Show),
     Sql(sql::SqlScript),
+    Cat(cat::Cat),
     Exec(exec::Exec),
     Verify(verify::Verify),
     Restore(restore::Restore),
+    Replicate(replicate::Replicate),
     Doctor(doctor::Doctor),
     Run(run::Run),
     Schedule(schedule::ScheduleVerb),
@@ -139,9 +144,11 @@ impl Verb {
             Verb::List(verb) => verb.run(cx).await,
             Verb::Show(verb) => verb.run(cx).await,
             Verb::Sql(verb) => verb.run(cx).await,
+            Verb::Cat(verb) => verb.run(cx).await,
             Verb::Exec(verb) => verb.run(cx).await,
             Verb::Verify(verb) => verb.run(cx).await,
             Verb::Restore(verb) => Box::pin(verb.run(cx)).await,
+            Verb::Replicate(verb) => verb.run(cx).await,
             Verb::Doctor(verb) => verb.run(cx).await,
             Verb::Run(verb) => Box::pin(verb.run(cx)).await,
             Verb::Schedule(verb) => verb.run(cx).await,
