@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::keep::Keep;
 use super::period::Period;
+use super::schedule::Schedule;
 use super::secret::Secret;
 
 /// Something that is done regularly.
@@ -216,7 +217,7 @@ impl Job {
             ),
         ] {
             if let Some(schedule) = schedule
-                && let Err(problem) = cron(schedule)
+                && let Err(problem) = Schedule::parse(schedule)
             {
                 problems.push(format!("{what}: {problem}"));
             }
@@ -257,15 +258,4 @@ fn holds_password(source: &str) -> bool {
         || words
             .into_iter()
             .any(|word| word.trim_start().starts_with("password"))
-}
-
-/// Reads a schedule of five fields.
-pub fn cron(text: &str) -> Result<croner::Cron, String> {
-    if text.split_whitespace().count() != 5 {
-        return Err(format!(
-            "{text:?} has not five fields: minute, hour, day of month, month, day of week, such as 0 2 * * * for two o'clock each night"
-        ));
-    }
-    text.parse()
-        .map_err(|problem: croner::errors::CronError| format!("{text:?}: {problem}"))
 }

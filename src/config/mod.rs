@@ -6,6 +6,7 @@ mod job;
 mod keep;
 mod period;
 mod place;
+mod schedule;
 mod secret;
 
 use std::collections::BTreeSet;
@@ -13,12 +14,11 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 
 pub use self::channel::{Channel, ChannelKind, Occasion};
-pub use self::job::{
-    Command, Drill, Hooks, Job, Replica, SqlCheck, Tables, Trend, VerifyDepth, cron,
-};
+pub use self::job::{Command, Drill, Hooks, Job, Replica, SqlCheck, Tables, Trend, VerifyDepth};
 pub use self::keep::Keep;
 pub use self::period::Period;
 pub use self::place::{ObjectLock, ObjectLockMode, Place};
+pub use self::schedule::{Missed, Schedule};
 pub use self::secret::Secret;
 use crate::error::{Error, Result};
 
@@ -66,6 +66,14 @@ impl Config {
     /// The channel called `name`.
     pub fn channel(&self, name: &str) -> Option<&Channel> {
         self.channels.iter().find(|one| one.name == name)
+    }
+
+    /// The zone in which schedules run and days begin.
+    pub fn zone(&self) -> jiff::tz::TimeZone {
+        let named = self.timezone.as_deref();
+        named
+            .and_then(|name| jiff::tz::TimeZone::get(name).ok())
+            .unwrap_or_else(jiff::tz::TimeZone::system)
     }
 
     /// The job called `name`.
