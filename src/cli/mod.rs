@@ -9,7 +9,6 @@ mod dump;
 mod exec;
 mod exit;
 mod failure;
-mod human;
 mod list;
 mod output;
 mod place;
@@ -29,6 +28,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::error::Result;
+use crate::human;
 use exit::Outcome;
 use output::Output;
 use progress::{Shown, Style};
