@@ -142,6 +142,7 @@ pub mod human;
 pub mod jobs;
 pub mod kinds;
 pub mod manage;
+pub mod monitor;
 pub mod pg;
 pub mod progress;
 pub mod restore;

@@ -16,6 +16,8 @@ const LAYERS: &[&[&str]] = &[
     &["cluster"],
     // It asks what the verbs themselves would ask before they begin.
     &["doctor"],
+    // It reads what the verbs left behind, and runs of jobs tell by it what became of them.
+    &["monitor"],
     &["dump", "restore", "manage"],
     &["catalog", "archive", "graph"],
     &["kinds", "store"],
@@ -39,6 +41,9 @@ const BESIDE: &[(&str, &str)] = &[
 const FORBIDDEN: &[(&str, &str, &str)] = &[
     ("restore", "kinds", "an archive of any kind restores"),
     ("restore", "catalog", "it reads archives, not databases"),
+    ("monitor", "pg", "it watches archives, not databases"),
+    ("monitor", "dump", "it changes nothing"),
+    ("monitor", "restore", "it changes nothing"),
     ("manage", "pg", "archives are proved without a server"),
     ("manage", "kinds", "it knows entries, not kinds"),
     ("archive", "kinds", "it stores text and facts"),
