@@ -4,10 +4,13 @@
 //! other modules do; how runs exclude each other is `archive::job_lock`'s. When jobs run is for `timetable` to say to others: nothing
 //! here waits for a time.
 
+mod copying;
 mod hooks;
 mod proving;
+mod pruning;
 mod report;
 mod saving;
+mod telling;
 pub mod timetable;
 pub mod words;
 
@@ -95,6 +98,9 @@ pub async fn run_job(around: &Surroundings<'_>, job: &Job) -> JobReport {
         return run.into_report();
     };
     let mut interrupted = Interrupted::of(&repository, &run);
+    for problem in telling::begin(around, job).await {
+        run.warn(problem);
+    }
     let lost = tokio::select! {
         () = run.steps(&repository) => None,
         lost = lock.keep() => Some(lost),
@@ -174,11 +180,26 @@ impl<'a> Run<'a> {
         }
         if !is_complete {
             self.skip(&["prune"], "the set is incomplete, so that older ones stay");
+        } else if !self.job.keep.is_everything() {
+            let told = Told::begin("prune");
+            let pruned = pruning::clear(self.around, self.job, repository, &self.job.keep).await;
+            self.take(told, pruned);
+        }
+        for replica in &self.job.replicas {
+            let told = Told::begin(&format!("replicate {}", replica.repository));
+            let copied = copying::copy(self.around, self.job, repository, replica).await;
+            self.take(told, copied);
         }
     }
 
     /// Tells and runs what comes after the work, then writes the record.
     async fn end(&mut self, repository: Option<&Repository>) {
+        if !self.job.notify.is_empty() {
+            let told = Told::begin("notify");
+            let ran = self.record();
+            let ended = telling::end(self.around, self.job, repository, &ran).await;
+            self.take(told, ended);
+        }
         self.hooks(&self.job.hooks.after, hooks::When::After(self.outcome()))
             .await;
         let Some(repository) = repository else {

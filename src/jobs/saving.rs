@@ -53,6 +53,7 @@ fn options_of(job: &Job) -> DumpOptions {
         selection: selection_of(&job.select),
         level: job.level.unwrap_or(1),
         job: Some(job.name.clone()),
+        tags: job.tags.clone(),
         skip_unreadable: job.select.skip_unreadable,
         ..DumpOptions::default()
     }

@@ -10,7 +10,7 @@ mod plan;
 mod report;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -18,7 +18,7 @@ use jiff::tz::TimeZone;
 
 use self::chunks::{Wire, by_folder, chunks_of, look};
 use self::plan::{Known, Step, steps};
-use crate::archive::lease::Lease;
+use crate::archive::lease::{Lease, LeaseKind};
 use crate::archive::manifest::Group;
 use crate::archive::records::{Announced, Depth, RecordKey, Verified};
 use crate::archive::repository::manifest_key;
@@ -28,9 +28,6 @@ use crate::error::{Error, Result};
 use crate::progress::{Event, Progress};
 
 pub use self::report::{CopyState, GroupLag, ReplicateReport, Replicated, lags};
-
-/// How long the leases of a replication last. The source's is renewed between two archives; the target's is one archive's.
-const LEASE_LASTS: Duration = Duration::from_secs(48 * 60 * 60);
 
 /// What to copy, and how.
 #[derive(Debug, Clone)]
@@ -153,7 +150,7 @@ struct Run<'a> {
     read: HashSet<Group>,
     /// What stands at the target.
     standing: HashMap<ArchiveName, Digest>,
-    source_lease: Option<(Lease, Instant)>,
+    source_lease: Option<Lease>,
 }
 
 impl<'a> Run<'a> {
@@ -186,7 +183,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let purpose = format!("copy to {}", to.location());
-        let lease = match Lease::take(from, &purpose, names, LEASE_LASTS).await {
+        let lease = match Lease::take(from, LeaseKind::Dump, &purpose, names).await {
             Ok(lease) => lease,
             // A repository that can only be read can be copied all the same.
             Err(error) => {
@@ -198,8 +195,8 @@ impl<'a> Run<'a> {
                 return Ok(());
             }
         };
-        let id = lease.terms().id.clone();
-        self.source_lease = Some((lease, Instant::now()));
+        let id = lease.terms().await.id;
+        self.source_lease = Some(lease);
         if may_be_one {
             let leases = to.leases().await?;
             let is_ours = |terms: &crate::archive::lease::LeaseTerms| terms.id == id;
@@ -219,7 +216,7 @@ impl<'a> Run<'a> {
     }
 
     async fn release_source(&mut self) {
-        if let Some((lease, _)) = self.source_lease.take()
+        if let Some(lease) = self.source_lease.take()
             && let Err(error) = lease.release().await
         {
             self.warn(&format!(
@@ -263,19 +260,13 @@ impl<'a> Run<'a> {
     }
 
     async fn copy(&mut self, name: &ArchiveName) -> Result<Replicated> {
-        if let Some((lease, since)) = &mut self.source_lease
-            && since.elapsed() > LEASE_LASTS / 4
-        {
-            lease.renew().await?;
-            *since = Instant::now();
-        }
         let (archive, manifest) = self.read(name).await?;
         self.check_members(&archive)?;
         let chunks = chunks_of(&archive).await?;
         self.rely_on(&archive.manifest().group).await?;
         let to = self.wire.to;
         let purpose = format!("copy of {name}");
-        let lease = Lease::take(to, &purpose, self.relied.clone(), LEASE_LASTS).await?;
+        let lease = Lease::take(to, LeaseKind::Dump, &purpose, self.relied.clone()).await?;
         let copied = self.copy_under(&lease, &archive, manifest, chunks).await;
         let released = lease.release().await;
         let copied = copied?;

@@ -156,7 +156,11 @@ impl Sweep<'_> {
 
     /// The archives whose chunks a dump at work may name again.
     fn leased(&self) -> impl Iterator<Item = ArchiveName> {
-        let terms = self.at_work.dumps.iter().filter_map(|seen| seen.terms.as_ref());
+        let terms = self
+            .at_work
+            .dumps
+            .iter()
+            .filter_map(|seen| seen.terms.as_ref());
         terms.flat_map(|terms| terms.archives.iter().cloned())
     }
 
@@ -175,7 +179,9 @@ impl Sweep<'_> {
     /// True if a dump at work may have written the chunk, which no manifest names yet. Dumps that began after we looked count too.
     fn is_new(&self, chunk: &Stored) -> bool {
         let own_ms = self.lease.map_or(self.now_ms, Lease::since_ms);
-        let since_ms = self.oldest_dump_ms().map_or(own_ms, |dump| dump.min(own_ms));
+        let since_ms = self
+            .oldest_dump_ms()
+            .map_or(own_ms, |dump| dump.min(own_ms));
         chunk.written_ms.saturating_add(ROUNDED_MS) >= since_ms
     }
 
@@ -183,7 +189,10 @@ impl Sweep<'_> {
     async fn folder(&mut self, first: u16, needed: &Needed) -> Result<()> {
         let store = self.repository.store();
         let folder = format!("chunks/{first:02x}");
-        let in_trash = chunks_in(&format!("trash/{folder}"), store.list(&format!("trash/{folder}")).await?);
+        let in_trash = chunks_in(
+            &format!("trash/{folder}"),
+            store.list(&format!("trash/{folder}")).await?,
+        );
         let standing = chunks_in(&folder, store.list(&folder).await?);
         let mut go = Vec::new();
         let mut come_back = Vec::new();
@@ -217,17 +226,15 @@ impl Sweep<'_> {
                 self.done.moved.add(stored.n_bytes);
             }
         }
-        self.relocate(&come_back, |key| (trash_key(key), key.clone())).await?;
+        self.relocate(&come_back, |key| (trash_key(key), key.clone()))
+            .await?;
         self.delete(&go).await?;
-        self.relocate(&leave, |key| (key.clone(), trash_key(key))).await
+        self.relocate(&leave, |key| (key.clone(), trash_key(key)))
+            .await
     }
 
     /// Copies chunks, makes the copies durable, then deletes the originals.
-    async fn relocate(
-        &self,
-        chunks: &[Digest],
-        way: impl Fn(&Key) -> (Key, Key),
-    ) -> Result<()> {
+    async fn relocate(&self, chunks: &[Digest], way: impl Fn(&Key) -> (Key, Key)) -> Result<()> {
         if self.lease.is_none() {
             return Ok(());
         }
@@ -272,7 +279,11 @@ impl Sweep<'_> {
         let leased: BTreeSet<ArchiveName> = self.leased().collect();
         let mut go = Vec::new();
         for stored in self.repository.store().list("trash/archives").await? {
-            let key = stored.key.as_str().strip_prefix("trash/").and_then(Key::parse);
+            let key = stored
+                .key
+                .as_str()
+                .strip_prefix("trash/")
+                .and_then(Key::parse);
             let name = key.as_ref().and_then(archive_of);
             let is_old = stored.written_ms.saturating_add(self.grace_ms) <= self.now_ms;
             let unreadable_lease = self.at_work.dumps.iter().any(|seen| seen.terms.is_none());
@@ -296,8 +307,10 @@ impl Sweep<'_> {
             }
         }
         let keys = store.list("archives").await?;
-        let standing: BTreeSet<ArchiveName> =
-            keys.iter().filter_map(|stored| archive_of(&stored.key)).collect();
+        let standing: BTreeSet<ArchiveName> = keys
+            .iter()
+            .filter_map(|stored| archive_of(&stored.key))
+            .collect();
         // One that is being written right now is announced already.
         let vanished = announced.iter().filter(|(name, record)| {
             !removed.contains(name) && !standing.contains(name) && !self.is_new(record)

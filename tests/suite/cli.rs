@@ -10,8 +10,9 @@ use tempfile::TempDir;
 
 use crate::support::{Database, Server, block_on, majors, pgark};
 
-const VERBS: [&str; 8] = [
-    "dump", "list", "show", "sql", "exec", "verify", "restore", "doctor",
+const VERBS: [&str; 12] = [
+    "dump", "list", "show", "sql", "exec", "verify", "restore", "doctor", "run", "schedule",
+    "config", "init",
 ];
 
 fn run(command: &mut Command) -> Output {

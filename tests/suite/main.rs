@@ -24,6 +24,7 @@ mod extensions;
 mod groups;
 mod harness;
 mod injection;
+mod jobs;
 mod kind_docs;
 mod kind_matrix;
 mod many_tables;

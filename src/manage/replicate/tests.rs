@@ -1,6 +1,7 @@
 //! Copies small archives between stores in memory, which fail, lose and damage what they can.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 use crate::archive::fixture::{self, Table, dump, dump_with, shop};
