@@ -186,9 +186,8 @@ impl ChunkStore {
     async fn put_back(&self, digest: &Digest, n_bytes: u64) -> Result<()> {
         let key = chunk_key(digest);
         let in_trash = self.store.get(&trash_key(&key)).await?;
-        let is_whole = |stored: &Bytes| {
-            stored.len() as u64 == n_bytes && Digest::of(stored) == *digest
-        };
+        let is_whole =
+            |stored: &Bytes| stored.len() as u64 == n_bytes && Digest::of(stored) == *digest;
         if let Some(stored) = in_trash.filter(is_whole) {
             let put = self.store.put_new(&key, stored).await?;
             let head = match put {

@@ -249,7 +249,9 @@ pub(crate) async fn write(
     let written = written?;
     released?;
     let mut report = writing::report(&written, repository);
-    report.rotate(repository, options.keep_last, &Silent).await?;
+    report
+        .rotate(repository, options.keep_last, &Silent)
+        .await?;
     report.took(started.elapsed());
     Ok(report)
 }

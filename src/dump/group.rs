@@ -40,7 +40,11 @@ impl Before {
     /// Once the lease stands: an archive that was removed before protects nothing, and its chunks are sent again.
     pub(super) async fn forget_if_gone(&mut self, repository: &Repository) -> Result<()> {
         if let Some(name) = &self.archive
-            && repository.store().head(&manifest_key(name)).await?.is_none()
+            && repository
+                .store()
+                .head(&manifest_key(name))
+                .await?
+                .is_none()
         {
             self.chunks.clear();
         }

@@ -106,7 +106,9 @@ pub async fn dump(
     let written = written.map_err(|error| refusals::explain(error, &facts, n_relations))?;
     released?;
     let mut report = writing::report(&written, repository);
-    report.rotate(repository, options.keep_last, progress.as_ref()).await?;
+    report
+        .rotate(repository, options.keep_last, progress.as_ref())
+        .await?;
     report.took(started.elapsed());
     Ok(report)
 }

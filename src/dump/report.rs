@@ -63,7 +63,8 @@ impl DumpReport {
             }
             // The archive stands, and the next dump rotates.
             Err(error @ Error::Busy { .. }) => {
-                self.warnings.push(format!("no older archive was removed: {error}"));
+                self.warnings
+                    .push(format!("no older archive was removed: {error}"));
                 Ok(())
             }
             Err(other) => Err(other),

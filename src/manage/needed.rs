@@ -51,7 +51,11 @@ impl Needed {
             return;
         }
         self.gathered.push(short(chunk));
-        if self.gathered.len() >= self.sorted.len().clamp(self.n_max.min(GATHERED_MIN), self.n_max)
+        if self.gathered.len()
+            >= self
+                .sorted
+                .len()
+                .clamp(self.n_max.min(GATHERED_MIN), self.n_max)
         {
             self.sort_in();
         }
@@ -195,7 +199,10 @@ async fn read_one(
     if begun.is_empty() {
         Ok(())
     } else {
-        Err(damaged(&name, "the last line of its data index is not whole"))
+        Err(damaged(
+            &name,
+            "the last line of its data index is not whole",
+        ))
     }
 }
 
@@ -255,8 +262,13 @@ mod tests {
             }
             needed.sort_in();
             assert!(needed.len() <= n_max);
-            let covered = |chunk: &&Digest| needed.covers().contains(&u16::from(chunk.as_bytes()[0]));
-            n_found += all.iter().filter(covered).filter(|chunk| needed.has(chunk)).count();
+            let covered =
+                |chunk: &&Digest| needed.covers().contains(&u16::from(chunk.as_bytes()[0]));
+            n_found += all
+                .iter()
+                .filter(covered)
+                .filter(|chunk| needed.has(chunk))
+                .count();
             assert!(!(10_000..11_000).any(|n| needed.has(&digest(n))));
             from = needed.covers().end;
             n_passes += 1;

@@ -137,7 +137,10 @@ pub async fn rotate(
     let verified = verify(repository, Some(made), &options, progress).await?;
     if let Some(found) = verified.findings.iter().find(|finding| finding.damage) {
         return Err(Error::corrupt(
-            format_args!("the archive that was just made in {}", repository.location()),
+            format_args!(
+                "the archive that was just made in {}",
+                repository.location()
+            ),
             &found.key,
             format_args!("{}; no older archive was removed", found.problem),
         ));
@@ -149,10 +152,18 @@ pub async fn rotate(
     let choose = |_: &[Candidate], decisions: &[Decision]| {
         let of_made = decisions.iter().filter(|one| made.contains(&one.name));
         let sequences: BTreeSet<&Sequence> = of_made.map(|one| &one.sequence).collect();
-        let same = decisions.iter().filter(|one| sequences.contains(&one.sequence));
+        let same = decisions
+            .iter()
+            .filter(|one| sequences.contains(&one.sequence));
         same.map(|one| one.unit).collect()
     };
-    exclusively(repository, &choose, (&keep, &PruneOptions::default()), progress).await
+    exclusively(
+        repository,
+        &choose,
+        (&keep, &PruneOptions::default()),
+        progress,
+    )
+    .await
 }
 
 /// Which units a prune is about.
@@ -207,12 +218,13 @@ impl Run<'_> {
         let now_ms = lease.store_now_ms().await;
         let at_work = at_work(self.repository, Some(lease), now_ms).await?;
         if let Some(other) = &at_work.prune {
-            let minutes = (other.expires_ms - now_ms) / 60_000 + 1;
+            let minutes = other
+                .expires_ms
+                .saturating_sub(now_ms)
+                .saturating_add(59_999)
+                / 60_000;
             return Err(Error::Busy {
-                what: format!(
-                    "another prune is at work in {}",
-                    self.repository.location()
-                ),
+                what: format!("another prune is at work in {}", self.repository.location()),
                 remedy: format!(
                     "wait for it; if it was killed, its lease ({}) ends within {minutes} minutes",
                     other.key
@@ -225,12 +237,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn prune(
-        &mut self,
-        choose: Choose<'_>,
-        at_work: &AtWork,
-        now_ms: i64,
-    ) -> Result<()> {
+    async fn prune(&mut self, choose: Choose<'_>, at_work: &AtWork, now_ms: i64) -> Result<()> {
         self.phase("choosing archives");
         let listed = self.repository.archives().await?;
         let archives: Vec<Candidate> = listed.iter().map(Candidate::of).collect();
@@ -240,15 +247,19 @@ impl Run<'_> {
         self.finish_broken_sets(&archives, &mut decisions).await?;
         let named = self.go_by_name(&archives, &mut decisions)?;
         let mut gone: Vec<(usize, &Decision)> = decisions.iter().enumerate().collect();
-        gone.retain(|(_, one)| !one.keep && (units.contains(&one.unit) || named.contains(&one.unit)));
+        gone.retain(|(_, one)| {
+            !one.keep && (units.contains(&one.unit) || named.contains(&one.unit))
+        });
         // The set's list first: without it no reader takes the rest for a set.
         gone.sort_by_key(|(i, one)| (one.unit, !is_globals(&archives[*i])));
         for (_, decision) in gone {
-            self.remove(&decision.name, &decision.reasons.join("; ")).await?;
+            self.remove(&decision.name, &decision.reasons.join("; "))
+                .await?;
         }
         for name in &self.options.remove {
             if !archives.iter().any(|one| one.name == *name) {
-                self.remove(name, "it had vanished; removed by its name").await?;
+                self.remove(name, "it had vanished; removed by its name")
+                    .await?;
             }
         }
         decisions.retain(|one| units.contains(&one.unit));
@@ -327,7 +338,8 @@ impl Run<'_> {
         let units: BTreeSet<usize> = decisions.iter().filter(named).map(|one| one.unit).collect();
         let goes = |one: &Decision| units.contains(&one.unit);
         for going in decisions.iter().filter(|one| goes(one) && one.counts) {
-            let stays = |one: &&Decision| one.counts && one.sequence == going.sequence && !goes(one);
+            let stays =
+                |one: &&Decision| one.counts && one.sequence == going.sequence && !goes(one);
             if !decisions.iter().any(|one| stays(&one)) {
                 return Err(Error::Usage(format!(
                     "{} is the last good archive of {}, which never goes",

@@ -204,7 +204,12 @@ fn decide_sequence(units: &mut [Unit], newest_first: &[usize], keep: &Keep, zone
         units[i].kept = true;
         units[i].reasons.push(format!("min {floor}"));
     }
-    for i in newest_first.iter().filter(|i| !units[**i].kept).copied().collect::<Vec<_>>() {
+    for i in newest_first
+        .iter()
+        .filter(|i| !units[**i].kept)
+        .copied()
+        .collect::<Vec<_>>()
+    {
         units[i].reasons = vec![format!("not kept by {}", in_words(keep))];
     }
 }
@@ -471,7 +476,10 @@ fn told(archives: &[Candidate], units: &[Unit]) -> Vec<Decision> {
         }
     }
     decisions.sort_by_key(|(i, _)| *i);
-    decisions.into_iter().map(|(_, decision)| decision).collect()
+    decisions
+        .into_iter()
+        .map(|(_, decision)| decision)
+        .collect()
 }
 
 #[cfg(test)]

@@ -103,7 +103,9 @@ pub(super) async fn at_work(
             Some(LeaseKind::Dump) | None => found.dumps.push(seen),
         }
     }
-    repository.store().flush().await?;
+    if found.n_expired > 0 {
+        repository.store().flush().await?;
+    }
     Ok(found)
 }
 
@@ -137,15 +139,16 @@ impl Sweep<'_> {
             from = needed.covers().end;
         }
         self.manifests().await?;
-        self.repository.store().flush().await?;
+        if self.lease.is_some() {
+            self.repository.store().flush().await?;
+        }
         Ok(self.done)
     }
 
     async fn pass(&mut self, from: u16, n_max: usize) -> Result<Needed> {
-        let keys = self.repository.store().list("archives").await?;
-        let standing = keys.iter().filter_map(|stored| archive_of(&stored.key));
-        let standing = standing.filter(|name| !self.without.contains(name));
-        let names: BTreeSet<ArchiveName> = standing.chain(self.leased()).collect();
+        let mut names = standing(self.repository).await?;
+        names.retain(|name| !self.without.contains(name));
+        names.extend(self.leased());
         let needed = gather(self.repository, names, (from, n_max)).await?;
         self.done.n_passes += 1;
         for first in needed.covers() {
@@ -156,7 +159,11 @@ impl Sweep<'_> {
 
     /// The archives whose chunks a dump at work may name again.
     fn leased(&self) -> impl Iterator<Item = ArchiveName> {
-        let terms = self.at_work.dumps.iter().filter_map(|seen| seen.terms.as_ref());
+        let terms = self
+            .at_work
+            .dumps
+            .iter()
+            .filter_map(|seen| seen.terms.as_ref());
         terms.flat_map(|terms| terms.archives.iter().cloned())
     }
 
@@ -175,7 +182,9 @@ impl Sweep<'_> {
     /// True if a dump at work may have written the chunk, which no manifest names yet. Dumps that began after we looked count too.
     fn is_new(&self, chunk: &Stored) -> bool {
         let own_ms = self.lease.map_or(self.now_ms, Lease::since_ms);
-        let since_ms = self.oldest_dump_ms().map_or(own_ms, |dump| dump.min(own_ms));
+        let since_ms = self
+            .oldest_dump_ms()
+            .map_or(own_ms, |dump| dump.min(own_ms));
         chunk.written_ms.saturating_add(ROUNDED_MS) >= since_ms
     }
 
@@ -183,7 +192,10 @@ impl Sweep<'_> {
     async fn folder(&mut self, first: u16, needed: &Needed) -> Result<()> {
         let store = self.repository.store();
         let folder = format!("chunks/{first:02x}");
-        let in_trash = chunks_in(&format!("trash/{folder}"), store.list(&format!("trash/{folder}")).await?);
+        let in_trash = chunks_in(
+            &format!("trash/{folder}"),
+            store.list(&format!("trash/{folder}")).await?,
+        );
         let standing = chunks_in(&folder, store.list(&folder).await?);
         let mut go = Vec::new();
         let mut come_back = Vec::new();
@@ -217,17 +229,15 @@ impl Sweep<'_> {
                 self.done.moved.add(stored.n_bytes);
             }
         }
-        self.relocate(&come_back, |key| (trash_key(key), key.clone())).await?;
+        self.relocate(&come_back, |key| (trash_key(key), key.clone()))
+            .await?;
         self.delete(&go).await?;
-        self.relocate(&leave, |key| (key.clone(), trash_key(key))).await
+        self.relocate(&leave, |key| (key.clone(), trash_key(key)))
+            .await
     }
 
     /// Copies chunks, makes the copies durable, then deletes the originals.
-    async fn relocate(
-        &self,
-        chunks: &[Digest],
-        way: impl Fn(&Key) -> (Key, Key),
-    ) -> Result<()> {
+    async fn relocate(&self, chunks: &[Digest], way: impl Fn(&Key) -> (Key, Key)) -> Result<()> {
         if self.lease.is_none() {
             return Ok(());
         }
@@ -258,8 +268,8 @@ impl Sweep<'_> {
         let store = self.repository.store();
         for batch in keys.chunks(BATCH) {
             lease.prove().await?;
-            stream::iter(batch)
-                .map(|key| store.delete(key))
+            let deletions: Vec<_> = batch.iter().map(|key| store.delete(key)).collect();
+            stream::iter(deletions)
                 .buffer_unordered(AT_ONCE)
                 .try_collect::<()>()
                 .await?;
@@ -272,7 +282,11 @@ impl Sweep<'_> {
         let leased: BTreeSet<ArchiveName> = self.leased().collect();
         let mut go = Vec::new();
         for stored in self.repository.store().list("trash/archives").await? {
-            let key = stored.key.as_str().strip_prefix("trash/").and_then(Key::parse);
+            let key = stored
+                .key
+                .as_str()
+                .strip_prefix("trash/")
+                .and_then(Key::parse);
             let name = key.as_ref().and_then(archive_of);
             let is_old = stored.written_ms.saturating_add(self.grace_ms) <= self.now_ms;
             let unreadable_lease = self.at_work.dumps.iter().any(|seen| seen.terms.is_none());
@@ -295,9 +309,7 @@ impl Sweep<'_> {
                 _ => {}
             }
         }
-        let keys = store.list("archives").await?;
-        let standing: BTreeSet<ArchiveName> =
-            keys.iter().filter_map(|stored| archive_of(&stored.key)).collect();
+        let standing = standing(self.repository).await?;
         // One that is being written right now is announced already.
         let vanished = announced.iter().filter(|(name, record)| {
             !removed.contains(name) && !standing.contains(name) && !self.is_new(record)
@@ -315,6 +327,15 @@ impl Sweep<'_> {
     }
 }
 
+/// The names of the archives that stand.
+pub(super) async fn standing(repository: &Repository) -> Result<BTreeSet<ArchiveName>> {
+    let mut names = BTreeSet::new();
+    for stored in repository.store().list("archives").await? {
+        names.extend(archive_of(&stored.key));
+    }
+    Ok(names)
+}
+
 /// The chunks below `folder`; other files are nobody's business.
 fn chunks_in(folder: &str, stored: Vec<Stored>) -> HashMap<Digest, Stored> {
     let chunks = stored.into_iter().filter_map(|stored| {
@@ -325,7 +346,3 @@ fn chunks_in(folder: &str, stored: Vec<Stored>) -> HashMap<Digest, Stored> {
     });
     chunks.collect()
 }
-
-#[cfg(test)]
-#[path = "sweep_tests.rs"]
-mod tests;
