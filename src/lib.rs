@@ -160,6 +160,7 @@ pub use dump::globals::{GlobalsOptions, dump_globals};
 pub use dump::{DumpOptions, DumpReport, dump};
 pub use error::{Error, Result};
 pub use manage::list::{ArchiveList, list};
+pub use manage::prune::{PruneOptions, PruneReport, prune};
 pub use manage::replicate::{ReplicateOptions, ReplicateReport, replicate};
 pub use manage::verify::{VerifyOptions, VerifyReport, verify};
 pub use pg::{ConnSettings, Environment};

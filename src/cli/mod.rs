@@ -16,6 +16,7 @@ mod list;
 mod output;
 mod place;
 mod progress;
+mod prune;
 mod replicate;
 mod restore;
 mod row_text;
@@ -51,6 +52,7 @@ Examples:
   pgark verify --all                   prove every stored byte, without a server
   pgark restore -d shop_new -C --from-database shop
                                        the newest archive of shop as a new database
+  pgark prune --keep-daily 7           which archives would go, and why; --yes removes them
   pgark sql > shop.sql                 an archive as a plain SQL script
 
 A database is a name, a URL (postgres://user@host/shop) or key=value settings; PG* variables, ~/.pgpass and \
@@ -121,6 +123,7 @@ enum Verb {
     Exec(exec::Exec),
     Verify(verify::Verify),
     Restore(restore::Restore),
+    Prune(prune::Prune),
     Replicate(replicate::Replicate),
     Doctor(doctor::Doctor),
     Run(run::Run),
@@ -148,6 +151,7 @@ impl Verb {
             Verb::Exec(verb) => verb.run(cx).await,
             Verb::Verify(verb) => verb.run(cx).await,
             Verb::Restore(verb) => Box::pin(verb.run(cx)).await,
+            Verb::Prune(verb) => verb.run(cx).await,
             Verb::Replicate(verb) => verb.run(cx).await,
             Verb::Doctor(verb) => verb.run(cx).await,
             Verb::Run(verb) => Box::pin(verb.run(cx)).await,

@@ -1,5 +1,6 @@
 //! What `pgark list` shows. Printing belongs to `cli`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -39,6 +40,8 @@ pub struct ListRow {
     pub new_bytes: u64,
     /// When it was last verified and found whole; `None` if never.
     pub verified: Option<Timestamp>,
+    /// What users or jobs attached.
+    pub tags: BTreeMap<String, String>,
 }
 
 /// An archive that cannot be listed because its manifest cannot be read.
@@ -104,5 +107,6 @@ fn row(listed: &Listed, manifest: &Manifest, location: String) -> ListRow {
         stored_bytes: manifest.totals.stored_bytes,
         new_bytes: manifest.totals.new_bytes,
         verified: listed.verified.as_ref().map(|verified| verified.at),
+        tags: manifest.tags.clone(),
     }
 }

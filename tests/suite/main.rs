@@ -36,6 +36,7 @@ mod recipe;
 mod restore_basic;
 mod restore_names;
 mod restore_ways;
+mod retention;
 mod round_trip;
 mod selecting;
 mod standby;
