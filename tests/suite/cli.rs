@@ -10,8 +10,17 @@ use tempfile::TempDir;
 
 use crate::support::{Database, Server, block_on, majors, pgark};
 
-const VERBS: [&str; 8] = [
-    "dump", "list", "show", "sql", "exec", "verify", "restore", "doctor",
+const VERBS: [&str; 10] = [
+    "dump",
+    "list",
+    "show",
+    "sql",
+    "cat",
+    "exec",
+    "verify",
+    "restore",
+    "replicate",
+    "doctor",
 ];
 
 fn run(command: &mut Command) -> Output {
