@@ -54,6 +54,7 @@ Examples:
                                        the newest archive of shop as a new database
   pgark prune --keep-daily 7           which archives would go, and why; --yes removes them
   pgark sql > shop.sql                 an archive as a plain SQL script
+  pgark replicate /mnt/second          copies in another place
 
 A database is a name, a URL (postgres://user@host/shop) or key=value settings; PG* variables, ~/.pgpass and \
 service files are honoured. `pgark VERB --help` shows the options of a verb, docs/exit-codes.md the exit codes.";

@@ -10,9 +10,9 @@ use tempfile::TempDir;
 
 use crate::support::{Database, Server, block_on, majors, pgark};
 
-const VERBS: [&str; 12] = [
-    "dump", "list", "show", "sql", "exec", "verify", "restore", "doctor", "run", "schedule",
-    "config", "init",
+const VERBS: [&str; 16] = [
+    "dump", "list", "show", "sql", "cat", "exec", "verify", "restore", "replicate", "prune", "doctor",
+    "run", "schedule", "config", "init", "status",
 ];
 
 fn run(command: &mut Command) -> Output {

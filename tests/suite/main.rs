@@ -9,12 +9,14 @@
 
 mod archives;
 mod bad_input;
+mod cat;
 mod chroot;
 mod cli;
 mod cluster;
 mod comparator;
 mod connections;
 mod consistency;
+mod copies;
 mod cross_version;
 mod damage;
 mod doctor;
