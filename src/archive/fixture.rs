@@ -57,6 +57,27 @@ pub(crate) async fn repository(store: Arc<dyn Store>) -> Repository {
 
 /// Dumps `tables` as archive `name`.
 pub(crate) async fn dump(repository: &Repository, name: &str, tables: &[Table]) -> Result<Archive> {
+    dump_as(repository, tables, manifest(repository, name)).await
+}
+
+/// Dumps `tables` as archive `name`, so many days after the others.
+pub(crate) async fn dump_later(
+    repository: &Repository,
+    name: &str,
+    tables: &[Table],
+    days: i64,
+) -> Result<Archive> {
+    let mut manifest = manifest(repository, name);
+    manifest.created += jiff::SignedDuration::from_hours(24 * days);
+    dump_as(repository, tables, manifest).await
+}
+
+/// Dumps `tables` as the archive that `manifest` says in everything but its contents.
+pub(crate) async fn dump_as(
+    repository: &Repository,
+    tables: &[Table],
+    mut manifest: Manifest,
+) -> Result<Archive> {
     let chunks = repository.chunks(1);
     let mut stored = Vec::new();
     let indexes = write_rows(&chunks, tables, &mut stored).await?;
@@ -71,7 +92,6 @@ pub(crate) async fn dump(repository: &Repository, name: &str, tables: &[Table]) 
     }
     let (toc, data_index) = (toc.finish().await?, data_index.finish().await?);
     stored.extend(toc.chunks.iter().chain(&data_index.chunks));
-    let mut manifest = manifest(repository, name);
     manifest.toc = toc.refs();
     manifest.data_index = data_index.refs();
     manifest.totals = totals(&entries, &indexes, &stored);

@@ -19,6 +19,7 @@ mod selection;
 mod show;
 mod signals;
 mod sql;
+mod status;
 mod verify;
 
 use std::ffi::OsString;
@@ -41,6 +42,7 @@ Examples:
   pgark doctor -d shop                 what stands in the way of a dump
   pgark dump -d shop                   save the database shop in ./backups
   pgark list                           which archives there are
+  pgark status                         whether all jobs are well
   pgark verify --all                   prove every stored byte, without a server
   pgark restore -d shop_new -C --from-database shop
                                        the newest archive of shop as a new database
@@ -114,6 +116,7 @@ enum Verb {
     Verify(verify::Verify),
     Restore(restore::Restore),
     Doctor(doctor::Doctor),
+    Status(status::Status),
 }
 
 /// What a running verb needs of the command line besides its own options.
@@ -135,6 +138,7 @@ impl Verb {
             Verb::Verify(verb) => verb.run(cx).await,
             Verb::Restore(verb) => Box::pin(verb.run(cx)).await,
             Verb::Doctor(verb) => verb.run(cx).await,
+            Verb::Status(verb) => Box::pin(verb.run(cx)).await,
         }
     }
 }
