@@ -60,7 +60,39 @@ pub(crate) async fn dump(repository: &Repository, name: &str, tables: &[Table]) 
     dump_with(repository, name, tables, |_| {}).await
 }
 
-/// The same; `change` says how the manifest differs.
+/// Dumps `tables` as archive `name`, so many days after the others.
+pub(crate) async fn dump_later(
+    repository: &Repository,
+    name: &str,
+    tables: &[Table],
+    days: i64,
+) -> Result<Archive> {
+    let later = jiff::SignedDuration::from_hours(24 * days);
+    dump_with(repository, name, tables, |manifest| {
+        manifest.created += later
+    })
+    .await
+}
+
+/// Dumps `tables` as the archive that `manifest` says in everything but its contents.
+pub(crate) async fn dump_as(
+    repository: &Repository,
+    tables: &[Table],
+    manifest: Manifest,
+) -> Result<Archive> {
+    let name = manifest.name.to_string();
+    dump_with(repository, &name, tables, |written| {
+        *written = Manifest {
+            toc: std::mem::take(&mut written.toc),
+            data_index: std::mem::take(&mut written.data_index),
+            totals: written.totals.clone(),
+            ..manifest
+        };
+    })
+    .await
+}
+
+/// The same as [`dump`]; `change` says how the manifest differs.
 pub(crate) async fn dump_with(
     repository: &Repository,
     name: &str,

@@ -27,6 +27,7 @@ mod selection;
 mod show;
 mod signals;
 mod sql;
+mod status;
 mod verify;
 
 use std::ffi::OsString;
@@ -49,6 +50,7 @@ Examples:
   pgark doctor -d shop                 what stands in the way of a dump
   pgark dump -d shop                   save the database shop in ./backups
   pgark list                           which archives there are
+  pgark status                         whether all jobs are well
   pgark verify --all                   prove every stored byte, without a server
   pgark restore -d shop_new -C --from-database shop
                                        the newest archive of shop as a new database
@@ -127,6 +129,7 @@ enum Verb {
     Prune(prune::Prune),
     Replicate(replicate::Replicate),
     Doctor(doctor::Doctor),
+    Status(status::Status),
     Run(run::Run),
     Schedule(schedule::ScheduleVerb),
     Config(config::ConfigVerb),
@@ -155,6 +158,7 @@ impl Verb {
             Verb::Prune(verb) => verb.run(cx).await,
             Verb::Replicate(verb) => verb.run(cx).await,
             Verb::Doctor(verb) => verb.run(cx).await,
+            Verb::Status(verb) => Box::pin(verb.run(cx)).await,
             Verb::Run(verb) => Box::pin(verb.run(cx)).await,
             Verb::Schedule(verb) => verb.run(cx).await,
             Verb::Config(verb) => verb.run(cx).await,

@@ -11,8 +11,22 @@ use tempfile::TempDir;
 use crate::support::{Database, Server, block_on, majors, pgark};
 
 const VERBS: [&str; 16] = [
-    "dump", "list", "show", "sql", "cat", "exec", "verify", "restore", "replicate", "prune", "doctor",
-    "run", "schedule", "config", "init", "status",
+    "dump",
+    "list",
+    "show",
+    "sql",
+    "cat",
+    "exec",
+    "verify",
+    "restore",
+    "replicate",
+    "prune",
+    "doctor",
+    "run",
+    "schedule",
+    "config",
+    "init",
+    "status",
 ];
 
 fn run(command: &mut Command) -> Output {
