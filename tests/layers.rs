@@ -11,10 +11,14 @@ use regex::Regex;
 /// From the top down. A module may name modules of the layers below its own, and those that `BESIDE` lists.
 const LAYERS: &[&[&str]] = &[
     &["cli"],
+    // A run of a job uses one verb after the other.
+    &["jobs"],
     &["cluster"],
     // It asks what the verbs themselves would ask before they begin.
     // A drill is a restore that nobody needed.
     &["doctor", "drill"],
+    // It reads what the verbs left behind, and runs of jobs tell by it what became of them.
+    &["monitor"],
     &["dump", "restore", "manage"],
     &["catalog", "archive", "graph"],
     &["kinds", "store"],
@@ -24,7 +28,7 @@ const LAYERS: &[&[&str]] = &[
     &["pg", "sql"],
     // What a configuration file says, as plain data.
     &["config"],
-    &["error", "progress"],
+    &["error", "progress", "human"],
 ];
 
 /// Pairs within one layer of which the first may name the second.
@@ -38,6 +42,9 @@ const BESIDE: &[(&str, &str)] = &[
 const FORBIDDEN: &[(&str, &str, &str)] = &[
     ("restore", "kinds", "an archive of any kind restores"),
     ("restore", "catalog", "it reads archives, not databases"),
+    ("monitor", "pg", "it watches archives, not databases"),
+    ("monitor", "dump", "it changes nothing"),
+    ("monitor", "restore", "it changes nothing"),
     ("manage", "pg", "archives are proved without a server"),
     ("manage", "kinds", "it knows entries, not kinds"),
     ("archive", "kinds", "it stores text and facts"),

@@ -57,6 +57,48 @@ pub(crate) async fn repository(store: Arc<dyn Store>) -> Repository {
 
 /// Dumps `tables` as archive `name`.
 pub(crate) async fn dump(repository: &Repository, name: &str, tables: &[Table]) -> Result<Archive> {
+    dump_with(repository, name, tables, |_| {}).await
+}
+
+/// Dumps `tables` as archive `name`, so many days after the others.
+pub(crate) async fn dump_later(
+    repository: &Repository,
+    name: &str,
+    tables: &[Table],
+    days: i64,
+) -> Result<Archive> {
+    let later = jiff::SignedDuration::from_hours(24 * days);
+    dump_with(repository, name, tables, |manifest| {
+        manifest.created += later
+    })
+    .await
+}
+
+/// Dumps `tables` as the archive that `manifest` says in everything but its contents.
+pub(crate) async fn dump_as(
+    repository: &Repository,
+    tables: &[Table],
+    manifest: Manifest,
+) -> Result<Archive> {
+    let name = manifest.name.to_string();
+    dump_with(repository, &name, tables, |written| {
+        *written = Manifest {
+            toc: std::mem::take(&mut written.toc),
+            data_index: std::mem::take(&mut written.data_index),
+            totals: written.totals.clone(),
+            ..manifest
+        };
+    })
+    .await
+}
+
+/// The same as [`dump`]; `change` says how the manifest differs.
+pub(crate) async fn dump_with(
+    repository: &Repository,
+    name: &str,
+    tables: &[Table],
+    change: impl FnOnce(&mut Manifest),
+) -> Result<Archive> {
     let chunks = repository.chunks(1);
     let mut stored = Vec::new();
     let indexes = write_rows(&chunks, tables, &mut stored).await?;
@@ -75,6 +117,7 @@ pub(crate) async fn dump(repository: &Repository, name: &str, tables: &[Table]) 
     manifest.toc = toc.refs();
     manifest.data_index = data_index.refs();
     manifest.totals = totals(&entries, &indexes, &stored);
+    change(&mut manifest);
     repository.commit(&manifest).await
 }
 

@@ -10,6 +10,7 @@ pub mod fingerprint;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod index;
+pub mod job_lock;
 pub mod jsonl;
 pub mod lease;
 pub mod manifest;

@@ -9,22 +9,28 @@ pub(crate) enum Outcome {
     Done,
     /// It went to its end, but some objects failed, were skipped or could not be written.
     Incomplete,
+    /// Nothing of it was done, at any of several places.
+    Failed,
     /// A verification found damage.
     Damaged,
-    /// The doctor found what stands in the way.
+    /// The doctor, or a check of the configuration, found what stands in the way.
     Problems,
     /// A drill did not pass.
     NotPassed,
+    /// Jobs ended, and the worst of them with this code.
+    OfJobs(u8),
 }
 
 impl Outcome {
     pub(crate) fn exit_code(self) -> u8 {
         match self {
             Outcome::Done => 0,
+            Outcome::Failed => 1,
             Outcome::Incomplete => 3,
             Outcome::Damaged => 11,
             Outcome::Problems => 15,
             Outcome::NotPassed => 16,
+            Outcome::OfJobs(code) => code,
         }
     }
 }
@@ -99,6 +105,7 @@ mod tests {
         let outcomes = [
             Outcome::Done,
             Outcome::Incomplete,
+            Outcome::Failed,
             Outcome::Damaged,
             Outcome::Problems,
             Outcome::NotPassed,
@@ -116,6 +123,7 @@ mod tests {
         assert_eq!(codes, [1, 1, 1, 2, 10, 11, 12, 13, 14, 130]);
         assert_eq!(Outcome::Done.exit_code(), 0);
         assert_eq!(Outcome::Incomplete.exit_code(), 3);
+        assert_eq!(Outcome::Failed.exit_code(), 1);
         assert_eq!(Outcome::Damaged.exit_code(), 11);
         assert_eq!(Outcome::Problems.exit_code(), 15);
         assert_eq!(Outcome::NotPassed.exit_code(), 16);

@@ -87,7 +87,7 @@ impl Failure {
     }
 
     /// The lines for people.
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let position = self
             .position
             .map(|n| format!("character {n} of the statement"));

@@ -1,7 +1,9 @@
 //! The command line: what is parsed, which verb runs, what is printed, how the program ends. The work itself is the library's.
 
+mod cat;
 mod choose;
 mod cluster;
+mod config;
 mod config_file;
 mod connection;
 mod doctor;
@@ -10,17 +12,23 @@ mod dump;
 mod exec;
 mod exit;
 mod failure;
-mod human;
+mod init;
 mod list;
 mod output;
 mod place;
 mod progress;
+mod prune;
+mod replicate;
 mod restore;
+mod row_text;
+mod run;
+mod schedule;
 mod secrets;
 mod selection;
 mod show;
 mod signals;
 mod sql;
+mod status;
 mod verify;
 
 use std::ffi::OsString;
@@ -30,6 +38,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::error::Result;
+use crate::human;
 use exit::Outcome;
 use output::Output;
 use progress::{Shown, Style};
@@ -42,10 +51,13 @@ Examples:
   pgark doctor -d shop                 what stands in the way of a dump
   pgark dump -d shop                   save the database shop in ./backups
   pgark list                           which archives there are
+  pgark status                         whether all jobs are well
   pgark verify --all                   prove every stored byte, without a server
   pgark restore -d shop_new -C --from-database shop
                                        the newest archive of shop as a new database
+  pgark prune --keep-daily 7           which archives would go, and why; --yes removes them
   pgark sql > shop.sql                 an archive as a plain SQL script
+  pgark replicate /mnt/second          copies in another place
 
 A database is a name, a URL (postgres://user@host/shop) or key=value settings; PG* variables, ~/.pgpass and \
 service files are honoured. `pgark VERB --help` shows the options of a verb, docs/exit-codes.md the exit codes.";
@@ -111,11 +123,19 @@ enum Verb {
     List(list::List),
     Show(show::Show),
     Sql(sql::SqlScript),
+    Cat(cat::Cat),
     Exec(exec::Exec),
     Verify(verify::Verify),
     Restore(restore::Restore),
+    Prune(prune::Prune),
+    Replicate(replicate::Replicate),
     Doctor(doctor::Doctor),
     Drill(drill::Drill),
+    Status(status::Status),
+    Run(run::Run),
+    Schedule(schedule::ScheduleVerb),
+    Config(config::ConfigVerb),
+    Init(init::Init),
 }
 
 /// What a running verb needs of the command line besides its own options.
@@ -133,11 +153,19 @@ impl Verb {
             Verb::List(verb) => verb.run(cx).await,
             Verb::Show(verb) => verb.run(cx).await,
             Verb::Sql(verb) => verb.run(cx).await,
+            Verb::Cat(verb) => verb.run(cx).await,
             Verb::Exec(verb) => verb.run(cx).await,
             Verb::Verify(verb) => verb.run(cx).await,
             Verb::Restore(verb) => Box::pin(verb.run(cx)).await,
+            Verb::Prune(verb) => verb.run(cx).await,
+            Verb::Replicate(verb) => verb.run(cx).await,
             Verb::Doctor(verb) => verb.run(cx).await,
             Verb::Drill(verb) => Box::pin(verb.run(cx)).await,
+            Verb::Status(verb) => Box::pin(verb.run(cx)).await,
+            Verb::Run(verb) => Box::pin(verb.run(cx)).await,
+            Verb::Schedule(verb) => verb.run(cx).await,
+            Verb::Config(verb) => verb.run(cx).await,
+            Verb::Init(verb) => verb.run(cx).await,
         }
     }
 }

@@ -37,6 +37,12 @@ pub(crate) async fn open(cx: &Context) -> Result<Repository> {
     Repository::open_for_reading(store).await
 }
 
+/// Opens the repository that `--repo` names to change what is in it.
+pub(crate) async fn open_to_change(cx: &Context) -> Result<Repository> {
+    let store = opened(&of(cx).await?, Opening::Existing).await?;
+    Repository::open(store).await
+}
+
 /// Opens the repository that `--repo` names, or makes it.
 pub(crate) async fn open_or_create(cx: &Context) -> Result<Repository> {
     let store = opened(&of(cx).await?, Opening::Create).await?;

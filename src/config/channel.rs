@@ -17,7 +17,7 @@ pub struct Channel {
     pub url: Option<Secret>,
     /// The program and its arguments; the message comes on its standard input. Only for `exec`.
     pub command: Option<Command>,
-    /// On which occasions; all if it is empty.
+    /// On which occasions. If it is empty: pings at success and failure, the others on all but success.
     #[serde(default)]
     pub on: Vec<Occasion>,
 }
@@ -60,11 +60,44 @@ pub enum Occasion {
     Replica,
 }
 
+impl Occasion {
+    /// All of them.
+    pub const ALL: [Occasion; 8] = [
+        Occasion::Success,
+        Occasion::Failure,
+        Occasion::Recovery,
+        Occasion::Absence,
+        Occasion::Trend,
+        Occasion::Verify,
+        Occasion::Drill,
+        Occasion::Replica,
+    ];
+
+    /// As it is written in the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Occasion::Success => "success",
+            Occasion::Failure => "failure",
+            Occasion::Recovery => "recovery",
+            Occasion::Absence => "absence",
+            Occasion::Trend => "trend",
+            Occasion::Verify => "verify",
+            Occasion::Drill => "drill",
+            Occasion::Replica => "replica",
+        }
+    }
+}
+
 impl Channel {
-    /// True if the channel wants to know. Without a list it wants all but plain successes, which only pings are for.
+    /// True if the channel wants to know. Without a list pings want to know how runs end, and the others all but plain successes:
+    /// what is pinged notices by itself that nothing comes, and a strange size is no failed run.
     pub fn wants(&self, occasion: Occasion) -> bool {
         if self.on.is_empty() {
-            return self.kind == ChannelKind::Ping || occasion != Occasion::Success;
+            let of_runs = matches!(occasion, Occasion::Success | Occasion::Failure);
+            return match self.kind {
+                ChannelKind::Ping => of_runs,
+                _ => occasion != Occasion::Success,
+            };
         }
         self.on.contains(&occasion)
     }

@@ -364,3 +364,7 @@ pub(super) fn report(committed: &Committed, repository: &Repository) -> DumpRepo
         duration_ms: 0,
     }
 }
+
+#[cfg(test)]
+#[path = "writing_tests.rs"]
+mod tests;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use crate::archive::name::ArchiveName;
+use super::sweep::standing;
 use crate::archive::records::RecordKey;
 use crate::archive::repository::Repository;
 use crate::error::Result;
@@ -23,12 +23,7 @@ const AT_ONCE: usize = 8;
 /// an archive and the newest run of a job. Gives their number.
 pub(super) async fn delete_old(repository: &Repository, now_ms: i64) -> Result<u64> {
     let store = repository.store();
-    let standing: BTreeSet<ArchiveName> = {
-        let keys = store.list("archives").await?;
-        let names = keys.iter();
-        let names = names.filter_map(|one| crate::archive::repository::archive_of(&one.key));
-        names.collect()
-    };
+    let standing = standing(repository).await?;
     let (mut stamped, mut ran) = (BTreeSet::new(), BTreeSet::new());
     let mut old = Vec::new();
     // Keys sort by time, so from the end the newest of each comes first.
@@ -43,8 +38,8 @@ pub(super) async fn delete_old(repository: &Repository, now_ms: i64) -> Result<u
         }
     }
     old.truncate(DELETED_MAX);
-    stream::iter(&old)
-        .map(|key| store.delete(key))
+    let deletions: Vec<_> = old.iter().map(|key| store.delete(key)).collect();
+    stream::iter(deletions)
         .buffer_unordered(AT_ONCE)
         .try_collect::<()>()
         .await?;

@@ -2,6 +2,7 @@
 
 mod cache;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -47,6 +48,8 @@ pub struct ListRow {
     pub verified: Option<Timestamp>,
     /// Its newest drill; `None` if there was none.
     pub drilled: Option<ListedDrill>,
+    /// What users or jobs attached.
+    pub tags: BTreeMap<String, String>,
 }
 
 /// What became of a drill.
@@ -155,5 +158,6 @@ fn row(summary: Summary, location: String, drilled: Option<ListedDrill>) -> List
         new_bytes: summary.totals.new_bytes,
         verified: summary.verified.map(|verified| verified.at),
         drilled,
+        tags: summary.tags,
     }
 }

@@ -218,7 +218,11 @@ impl Run<'_> {
         let now_ms = lease.store_now_ms().await;
         let at_work = at_work(self.repository, Some(lease), now_ms).await?;
         if let Some(other) = &at_work.prune {
-            let minutes = (other.expires_ms - now_ms) / 60_000 + 1;
+            let minutes = other
+                .expires_ms
+                .saturating_sub(now_ms)
+                .saturating_add(59_999)
+                / 60_000;
             return Err(Error::Busy {
                 what: format!("another prune is at work in {}", self.repository.location()),
                 remedy: format!(

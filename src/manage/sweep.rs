@@ -103,7 +103,9 @@ pub(super) async fn at_work(
             Some(LeaseKind::Dump) | None => found.dumps.push(seen),
         }
     }
-    repository.store().flush().await?;
+    if found.n_expired > 0 {
+        repository.store().flush().await?;
+    }
     Ok(found)
 }
 
@@ -137,15 +139,16 @@ impl Sweep<'_> {
             from = needed.covers().end;
         }
         self.manifests().await?;
-        self.repository.store().flush().await?;
+        if self.lease.is_some() {
+            self.repository.store().flush().await?;
+        }
         Ok(self.done)
     }
 
     async fn pass(&mut self, from: u16, n_max: usize) -> Result<Needed> {
-        let keys = self.repository.store().list("archives").await?;
-        let standing = keys.iter().filter_map(|stored| archive_of(&stored.key));
-        let standing = standing.filter(|name| !self.without.contains(name));
-        let names: BTreeSet<ArchiveName> = standing.chain(self.leased()).collect();
+        let mut names = standing(self.repository).await?;
+        names.retain(|name| !self.without.contains(name));
+        names.extend(self.leased());
         let needed = gather(self.repository, names, (from, n_max)).await?;
         self.done.n_passes += 1;
         for first in needed.covers() {
@@ -265,8 +268,8 @@ impl Sweep<'_> {
         let store = self.repository.store();
         for batch in keys.chunks(BATCH) {
             lease.prove().await?;
-            stream::iter(batch)
-                .map(|key| store.delete(key))
+            let deletions: Vec<_> = batch.iter().map(|key| store.delete(key)).collect();
+            stream::iter(deletions)
                 .buffer_unordered(AT_ONCE)
                 .try_collect::<()>()
                 .await?;
@@ -306,11 +309,7 @@ impl Sweep<'_> {
                 _ => {}
             }
         }
-        let keys = store.list("archives").await?;
-        let standing: BTreeSet<ArchiveName> = keys
-            .iter()
-            .filter_map(|stored| archive_of(&stored.key))
-            .collect();
+        let standing = standing(self.repository).await?;
         // One that is being written right now is announced already.
         let vanished = announced.iter().filter(|(name, record)| {
             !removed.contains(name) && !standing.contains(name) && !self.is_new(record)
@@ -328,6 +327,15 @@ impl Sweep<'_> {
     }
 }
 
+/// The names of the archives that stand.
+pub(super) async fn standing(repository: &Repository) -> Result<BTreeSet<ArchiveName>> {
+    let mut names = BTreeSet::new();
+    for stored in repository.store().list("archives").await? {
+        names.extend(archive_of(&stored.key));
+    }
+    Ok(names)
+}
+
 /// The chunks below `folder`; other files are nobody's business.
 fn chunks_in(folder: &str, stored: Vec<Stored>) -> HashMap<Digest, Stored> {
     let chunks = stored.into_iter().filter_map(|stored| {
@@ -338,7 +346,3 @@ fn chunks_in(folder: &str, stored: Vec<Stored>) -> HashMap<Digest, Stored> {
     });
     chunks.collect()
 }
-
-#[cfg(test)]
-#[path = "sweep_tests.rs"]
-mod tests;

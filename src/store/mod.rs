@@ -12,6 +12,8 @@ use crate::error::{BoxError, Error, Result};
 pub(crate) mod contract;
 #[cfg(test)]
 pub(crate) mod fault;
+#[cfg(test)]
+pub(crate) mod hooked;
 mod local;
 mod memory;
 mod object;

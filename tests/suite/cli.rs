@@ -10,8 +10,24 @@ use tempfile::TempDir;
 
 use crate::support::{Database, Server, block_on, majors, pgark};
 
-const VERBS: [&str; 9] = [
-    "dump", "list", "show", "sql", "exec", "verify", "restore", "doctor", "drill",
+const VERBS: [&str; 17] = [
+    "dump",
+    "list",
+    "show",
+    "sql",
+    "cat",
+    "exec",
+    "verify",
+    "restore",
+    "replicate",
+    "prune",
+    "doctor",
+    "drill",
+    "run",
+    "schedule",
+    "config",
+    "init",
+    "status",
 ];
 
 fn run(command: &mut Command) -> Output {

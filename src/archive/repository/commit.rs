@@ -66,6 +66,40 @@ impl Repository {
         })
     }
 
+    /// Takes in an archive of another repository, with exactly these bytes of its manifest, so that its seal stays what it is.
+    /// Every chunk that it names must have been put. The order is that of [`Repository::commit`].
+    ///
+    /// After a failure in between the announcement may stand without a manifest; taking it in again mends that. No removal is put
+    /// on record, because a name whose removal is on record never comes back.
+    pub async fn adopt(&self, name: &ArchiveName, manifest: Bytes) -> Result<Archive> {
+        let key = manifest_key(name);
+        let (read, seal) = Manifest::read(&manifest, name, key.as_str())?;
+        let store = self.store();
+        store.flush().await?;
+        let announced = Announced {
+            name: name.clone(),
+            manifest: seal,
+            created: read.created,
+            group: read.group.clone(),
+        };
+        let record = RecordKey::Announced(name.clone());
+        if let Err(error) = self.put_own(&record.key(), &announced, name).await {
+            // An older version may have written the same in other words.
+            let there = self.record::<Announced>(&record).await?;
+            if there.is_none_or(|there| there.manifest != seal) {
+                return Err(error);
+            }
+        }
+        store.flush().await?;
+        self.put_same(&key, manifest, name).await?;
+        store.flush().await?;
+        Ok(Archive {
+            repository: self.clone(),
+            manifest: Arc::new(read),
+            seal,
+        })
+    }
+
     /// Removes an archive: a record says so first, then the manifest goes to the trash. Chunks stay until a prune sweeps them.
     /// Also takes note of an archive that was announced and is gone.
     pub async fn remove(&self, name: &ArchiveName, why: &str) -> Result<()> {

@@ -70,7 +70,11 @@ impl Repository {
     pub async fn archives(&self) -> Result<Vec<Listed>> {
         let stamps = Arc::new(self.newest_stamps().await?);
         let keys = self.store().list("archives").await?;
-        let names = keys.iter().filter_map(|stored| archive_of(&stored.key));
+        // Gathered first: a stream that borrows here would keep callers from spawning this.
+        let names: Vec<ArchiveName> = keys
+            .iter()
+            .filter_map(|stored| archive_of(&stored.key))
+            .collect();
         let mut listed: Vec<Listed> = stream::iter(names)
             .map(|name| self.look_at_beside(name, &stamps))
             .buffer_unordered(READS_AT_ONCE)

@@ -33,6 +33,8 @@ pub struct Summary {
     pub totals: Totals,
     /// Its newest verification.
     pub verified: Option<Verified>,
+    /// What users or jobs attached.
+    pub tags: BTreeMap<String, String>,
 }
 
 /// An archive in a list, or what is known of one whose manifest cannot be read.
@@ -165,5 +167,6 @@ fn summary(manifest: &Manifest, seal: Digest, verified: Option<Verified>) -> Sum
         set: manifest.set.as_ref().map(|set| set.name.clone()),
         totals: manifest.totals,
         verified,
+        tags: manifest.tags.clone(),
     }
 }

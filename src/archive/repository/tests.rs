@@ -7,6 +7,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::*;
+use crate::archive::chunks::trash_key;
 use crate::archive::fixture::{self, dump, shop};
 use crate::archive::lease::{Lease, LeaseKind};
 use crate::archive::records::{Depth, Removed, Verified};
@@ -347,6 +348,31 @@ async fn known_chunks_are_not_sent_again_but_proved() {
     repository.store().delete(&first.chunk.key()).await.unwrap();
     let error = known.prove_reused().await.unwrap_err();
     assert!(matches!(error, Error::Corrupt { .. }));
+}
+
+#[tokio::test]
+async fn a_chunk_that_was_found_is_proved_too_and_comes_back_from_the_trash() {
+    let repository = in_memory().await;
+    let old = repository.chunks(1);
+    let first = old.put(b"rows that nobody names".to_vec()).await.unwrap();
+    let found = repository.chunks(1);
+    let again = found.put(b"rows that nobody names".to_vec()).await.unwrap();
+    assert_eq!((again.chunk, again.new), (first.chunk, false));
+    let (store, key) = (repository.store(), first.chunk.key());
+    // A prune takes it away meanwhile.
+    store.copy_new(&key, &trash_key(&key)).await.unwrap();
+    store.delete(&key).await.unwrap();
+    found.prove_reused().await.unwrap();
+    assert!(store.head(&key).await.unwrap().is_some());
+    // What is damaged there does not come back.
+    store.delete(&key).await.unwrap();
+    store.delete(&trash_key(&key)).await.unwrap();
+    store
+        .put_new(&trash_key(&key), Bytes::from_static(b"rot"))
+        .await
+        .unwrap();
+    found.prove_reused().await.unwrap_err();
+    assert_eq!(store.head(&key).await.unwrap(), None);
 }
 
 #[tokio::test]

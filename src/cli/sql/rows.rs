@@ -1,22 +1,17 @@
 //! Rows of an archive in a script: COPY blocks, whose bytes pass untouched, or INSERT statements. Only one chunk and one row are held.
 
-use bytes::Bytes;
-
 use super::target::Target;
-use crate::archive::digest::Digest;
-use crate::archive::index::{ChunkPiece, TableIndex};
-use crate::archive::{Archive, ChunkStore};
-use crate::error::{Error, Result};
+use crate::archive::Archive;
+use crate::archive::index::TableIndex;
+use crate::cli::row_text::{PieceReader, unescaped};
+use crate::error::Result;
 use crate::sql::{Ident, Literal, Sql, sql, unescape};
 
 const LARGE_OBJECTS: &str = "pg_temp.\"pgark_large_objects\"";
 
 /// Reads rows from chunks and writes them as SQL.
 pub(super) struct RowWriter {
-    chunks: ChunkStore,
-    archive: String,
-    /// The chunk that was read last: small tables share chunks.
-    last: Option<(Digest, Bytes)>,
+    pieces: PieceReader,
 }
 
 /// A table's rows and where they go.
@@ -45,10 +40,7 @@ enum Style<'a> {
 impl RowWriter {
     pub(super) fn new(archive: &Archive) -> RowWriter {
         RowWriter {
-            // The level is that of writers only.
-            chunks: archive.repository().chunks(1),
-            archive: format!("archive {}", archive.name()),
-            last: None,
+            pieces: PieceReader::new(archive),
         }
     }
 
@@ -138,7 +130,7 @@ impl RowWriter {
     ) -> Result<()> {
         let mut held = Vec::new();
         for piece in index.segments.iter().flat_map(|segment| &segment.pieces) {
-            let bytes = self.piece(piece).await?;
+            let bytes = self.pieces.read(piece).await?;
             match style {
                 Style::Copy => out.write(&bytes)?,
                 Style::Each(before, after) => {
@@ -160,27 +152,6 @@ impl RowWriter {
         }
         Ok(())
     }
-
-    async fn piece(&mut self, piece: &ChunkPiece) -> Result<Bytes> {
-        let range = piece.range().ok_or_else(|| {
-            let problem = "a piece reaches beyond its chunk";
-            Error::corrupt(
-                &self.archive,
-                format_args!("chunk {}", piece.chunk),
-                problem,
-            )
-        })?;
-        if let Some((digest, bytes)) = &self.last
-            && *digest == piece.chunk
-            && range.end <= bytes.len()
-        {
-            return Ok(bytes.slice(range));
-        }
-        let bytes = self.chunks.get(&piece.chunk_ref()).await?;
-        let part = bytes.slice(range);
-        self.last = Some((piece.chunk, bytes));
-        Ok(part)
-    }
 }
 
 /// A row of COPY text as literals (manual, COPY, text format). Bytes above ASCII pass in the database's own encoding.
@@ -195,28 +166,6 @@ fn values(row: &[u8]) -> Vec<u8> {
         } else {
             literal(&unescaped(field), &mut out);
         }
-    }
-    out
-}
-
-fn unescaped(field: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(field.len());
-    let mut bytes = field.iter().copied();
-    while let Some(byte) = bytes.next() {
-        if byte != b'\\' {
-            out.push(byte);
-            continue;
-        }
-        // The server itself writes no other escapes than these and the doubled backslash.
-        out.extend(bytes.next().map(|escaped| match escaped {
-            b'b' => 0x08,
-            b'f' => 0x0c,
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b't' => b'\t',
-            b'v' => 0x0b,
-            other => other,
-        }));
     }
     out
 }

@@ -1,0 +1,313 @@
+//! `pgark status`: whether all jobs are well, for people, for programs, for Prometheus, and told to whom it concerns.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+
+use super::config_file::{self, Configured};
+use super::output::{columns, diagnostic};
+use super::{Context, exit::Outcome, human, place};
+use crate::archive::Repository;
+use crate::archive::records::RunOutcome;
+use crate::config::Job;
+use crate::error::{Error, Result};
+use crate::monitor::alerts::Memory;
+use crate::monitor::status::{JobStatus, Opened, StatusOptions, StatusReport};
+use crate::monitor::{Clock, metrics, notify, small_file, status};
+use crate::store::{self, Opening};
+use crate::toc::printable;
+
+/// The default of `--repo`: with another one the repository is meant, not the configuration's jobs.
+const NO_REPO_GIVEN: &str = "./backups";
+
+/// Shows whether all jobs are well: ages, runs, drills and copies against what was promised
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pgark status                      the jobs of the configuration, problems first
+  pgark status shop --json          one job, for programs
+  pgark status -r /mnt/backups      the groups of a repository, without a configuration
+  pgark status --prometheus /var/lib/node_exporter/textfile/pgark.prom
+                                    also the numbers for the node exporter's textfile collector
+  pgark status --notify             also tells the jobs' channels of what no run tells: nothing newer than the RPO,
+                                    missed runs, overdue drills, copies that lag, strange sizes; for cron or a timer
+
+With --notify a problem is told once, again each day while it lasts, and when it is over. Ends with 0 if all is well and \
+with 15 if there is a problem.")]
+pub(crate) struct Status {
+    /// Jobs [default: all]
+    #[arg(value_name = "JOB")]
+    jobs: Vec<String>,
+    /// Leave out the comparison of tables, which reads two archives' lists of tables for each job
+    #[arg(long)]
+    quick: bool,
+    /// Also write the numbers to this file for Prometheus, whole or not at all
+    #[arg(long, value_name = "FILE")]
+    prometheus: Option<PathBuf>,
+    /// Also tell the jobs' channels what no run tells
+    #[arg(long)]
+    notify: bool,
+    /// Where to note what was told already [default: in systemd's state directory, else in ~/.local/state/pgark]
+    #[arg(long, value_name = "FILE", requires = "notify")]
+    state: Option<PathBuf>,
+}
+
+impl Status {
+    pub(crate) async fn run(&self, cx: &Context) -> Result<Outcome> {
+        let configured = self.configured(cx).await?;
+        let options = StatusOptions {
+            tables: !self.quick,
+        };
+        let report = match &configured {
+            Some(configured) => self.of_jobs(configured, options).await?,
+            None => of_repository(cx, options).await?,
+        };
+        if cx.common.json {
+            cx.output.json(&report)?;
+        } else {
+            cx.output.line(shown(&report))?;
+        }
+        if let Some(file) = &self.prometheus {
+            small_file::replace(file, metrics::text(&report), 0o644).await?;
+        }
+        if let Some(configured) = configured.as_ref().filter(|_| self.notify) {
+            self.tell(&report, configured).await?;
+        }
+        Ok(if report.is_well() {
+            Outcome::Done
+        } else {
+            Outcome::Problems
+        })
+    }
+
+    /// The configuration, unless a repository is asked for, or there is no configuration and nothing that needs one.
+    async fn configured(&self, cx: &Context) -> Result<Option<Configured>> {
+        let needed = cx.common.config.is_some() || !self.jobs.is_empty() || self.notify;
+        if !needed && cx.common.repo != NO_REPO_GIVEN {
+            return Ok(None);
+        }
+        match config_file::load(cx).await {
+            Err(Error::NotFound { .. }) if !needed => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    async fn of_jobs(
+        &self,
+        configured: &Configured,
+        options: StatusOptions,
+    ) -> Result<StatusReport> {
+        let config = &configured.config;
+        let mut jobs: Vec<&Job> = Vec::new();
+        for name in &self.jobs {
+            jobs.push(config.job(name).ok_or_else(|| {
+                Error::Usage(format!("{} has no job {name:?}", configured.file.display()))
+            })?);
+        }
+        if self.jobs.is_empty() {
+            jobs.extend(&config.jobs);
+        }
+        let named = jobs.iter().flat_map(|job| {
+            let replicas = job.replicas.iter().map(|replica| &replica.repository);
+            replicas.chain([&job.repository])
+        });
+        let mut opened = Opened::new();
+        for name in named.collect::<BTreeSet<_>>() {
+            if let Some(place) = config.repository(name) {
+                opened.insert(name.clone(), open(place).await);
+            }
+        }
+        let clock = Clock {
+            now: Timestamp::now(),
+            zone: config.zone(),
+        };
+        Ok(status(&jobs, &opened, &clock, options).await)
+    }
+
+    async fn tell(&self, report: &StatusReport, configured: &Configured) -> Result<()> {
+        let variable = |name: &str| std::env::var(name).ok();
+        let file = match &self.state {
+            Some(file) => file.clone(),
+            None => default_state(&configured.file, variable).await?,
+        };
+        let mut memory = remembered(&file).await;
+        let before = memory.clone();
+        let host = notify::host_name(variable).await;
+        let told = memory
+            .tell(report, &configured.config, &host, variable)
+            .await;
+        for told in &told {
+            if matches!(told.outcome, notify::Telling::Failed(_)) {
+                diagnostic(format!("warning: {told}"));
+            }
+        }
+        if memory != before {
+            let text = serde_json::to_string_pretty(&memory)
+                .map_err(|e| Error::failed("what was told", e, "report it"))?;
+            small_file::replace(&file, text, 0o600).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn open(place: &crate::config::Place) -> Result<Repository> {
+    let store = place::opened(place, Opening::Existing).await?;
+    Repository::open_for_reading(store).await
+}
+
+async fn of_repository(cx: &Context, options: StatusOptions) -> Result<StatusReport> {
+    let repository = place::open(cx).await?;
+    let clock = Clock {
+        now: Timestamp::now(),
+        zone: jiff::tz::TimeZone::system(),
+    };
+    crate::monitor::status::status_of_repository(&repository, &clock, options).await
+}
+
+/// What was told already; a file that cannot be read counts as none: telling twice is better than never.
+async fn remembered(file: &Path) -> Memory {
+    let text = match tokio::fs::read_to_string(file).await {
+        Ok(text) => text,
+        Err(problem) if problem.kind() == std::io::ErrorKind::NotFound => return Memory::default(),
+        Err(problem) => {
+            diagnostic(format!("warning: {}: {problem}", file.display()));
+            return Memory::default();
+        }
+    };
+    serde_json::from_str(&text).unwrap_or_else(|problem| {
+        diagnostic(format!("warning: {}: {problem}", file.display()));
+        Memory::default()
+    })
+}
+
+/// A file for each configuration, so that two of them do not end each other's problems. Makes the folder.
+async fn default_state(
+    config: &Path,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<PathBuf> {
+    let config = tokio::fs::canonicalize(config)
+        .await
+        .unwrap_or_else(|_| config.to_owned());
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+    // systemd gives several folders with colons between them.
+    let systemds = set("STATE_DIRECTORY").map(|list| list.split(':').next().map(PathBuf::from));
+    let folder = systemds
+        .flatten()
+        .or_else(|| set("XDG_STATE_HOME").map(|home| Path::new(&home).join("pgark")))
+        .or_else(|| std::env::home_dir().map(|home| home.join(".local/state/pgark")));
+    let folder = folder.ok_or_else(|| {
+        Error::Usage("there is no home directory: name a file with --state".to_owned())
+    })?;
+    tokio::fs::create_dir_all(&folder)
+        .await
+        .map_err(|problem| {
+            Error::failed(
+                format_args!("folder {}", folder.display()),
+                format_args!("cannot be made: {problem}"),
+                "name a file that can be written with --state",
+            )
+        })?;
+    let digest = Sha256::digest(config.as_os_str().as_encoded_bytes());
+    let first = digest.first_chunk().expect("SHA-256 has 32 bytes");
+    let short = u64::from_be_bytes(*first);
+    Ok(folder.join(format!("status-{short:016x}.json")))
+}
+
+/// Problems first, then a line for each job.
+fn shown(report: &StatusReport) -> String {
+    if report.jobs.is_empty() && report.problems.is_empty() {
+        return "there are no jobs and no archives".to_owned();
+    }
+    let mut lines = vec![match report.problems.len() as u64 {
+        0 => "all is well".to_owned(),
+        n => format!("{}:", human::things(n, "problem")),
+    }];
+    for problem in &report.problems {
+        let (job, text) = (printable(&problem.job), printable(&problem.text));
+        lines.push(format!("  {job}: {text}"));
+        if !problem.remedy.is_empty() {
+            lines.push(format!("    {}", problem.remedy));
+        }
+    }
+    lines.push(String::new());
+    lines.push(table(report));
+    lines.join("\n")
+}
+
+fn table(report: &StatusReport) -> String {
+    let head = [
+        "JOB", "STATE", "NEWEST", "AGE", "RPO", "RAW", "NEW", "TOOK", "VERIFIED", "LAST RUN",
+        "NEXT RUN", "DRILL", "COPIES",
+    ];
+    let right = [
+        false, false, false, true, true, true, true, true, true, false, false, false, false,
+    ];
+    let rows: Vec<Vec<String>> = report.jobs.iter().map(|job| row(job, report)).collect();
+    columns(&head, &rows, &right)
+}
+
+fn row(job: &JobStatus, report: &StatusReport) -> Vec<String> {
+    let n_problems = report.problems.iter().filter(|one| one.job == job.job);
+    let state = match n_problems.count() {
+        0 => "ok".to_owned(),
+        n => human::things(n as u64, "problem"),
+    };
+    let newest = job.newest.as_ref();
+    let of = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let ago = |at: Timestamp| duration_of(ms_between(at, report.at));
+    vec![
+        printable(&job.job),
+        state,
+        newest.map_or_else(|| "none".to_owned(), |one| one.archive.to_string()),
+        of(job.age_ms.map(duration_of)),
+        of(job.rpo_ms.map(duration_of)),
+        of(newest.map(|one| human::bytes(one.raw_bytes))),
+        of(newest.map(|one| human::bytes(one.new_bytes))),
+        of(newest.map(|one| duration_of(one.duration_ms))),
+        of(job.verified.map(|at| format!("{} ago", ago(at)))),
+        of(job.last_run.as_ref().map(|run| {
+            let word = match run.outcome {
+                RunOutcome::Succeeded => "succeeded",
+                RunOutcome::Incomplete => "incomplete",
+                RunOutcome::Failed => "failed",
+            };
+            format!("{word} {} ago", ago(run.at))
+        })),
+        of(job.next_run.map(human::time)),
+        of(job.drill.as_ref().map(|drill| match &drill.last {
+            Some(last) if last.passed => format!(
+                "passed {} ago in {}",
+                ago(last.at),
+                duration_of(last.restore_ms)
+            ),
+            Some(last) => format!("failed {} ago", ago(last.at)),
+            None => "never".to_owned(),
+        })),
+        of(copies(job)),
+    ]
+}
+
+/// Each replica with how far it is behind.
+fn copies(job: &JobStatus) -> Option<String> {
+    let each = job.replicas.iter().map(|replica| {
+        let state = match (replica.readable, replica.lag_ms) {
+            (false, _) => "not readable".to_owned(),
+            (true, Some(0)) => "newest".to_owned(),
+            (true, Some(ms)) => format!("{} behind", duration_of(ms)),
+            (true, None) => "none".to_owned(),
+        };
+        format!("{}: {state}", replica.replica)
+    });
+    let all = each.collect::<Vec<_>>().join(", ");
+    (!all.is_empty()).then_some(all)
+}
+
+fn ms_between(from: Timestamp, to: Timestamp) -> u64 {
+    u64::try_from(to.duration_since(from).as_millis()).unwrap_or(0)
+}
+
+fn duration_of(ms: u64) -> String {
+    human::duration(std::time::Duration::from_millis(ms))
+}

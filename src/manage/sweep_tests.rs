@@ -1,1 +1,0 @@
-//! Sweeps beside dumps, with crashes, and with clocks that are wrong.
