@@ -126,6 +126,8 @@ struct Run<'a> {
     location: String,
     steps: Vec<Step>,
     saved: Option<Saved>,
+    /// What is strange about the new archives' sizes.
+    strange: Vec<String>,
     warnings: Vec<String>,
     recorded: bool,
 }
@@ -139,6 +141,7 @@ impl<'a> Run<'a> {
             location: String::new(),
             steps: Vec::new(),
             saved: None,
+            strange: Vec::new(),
             warnings: Vec::new(),
             recorded: false,
         }
@@ -178,6 +181,18 @@ impl<'a> Run<'a> {
             self.skip_replicas("the new archive could not be proved");
             return;
         }
+        match telling::strange(self.job, repository, &names).await {
+            Ok(strange) => {
+                for sentence in &strange {
+                    self.warn(sentence.clone());
+                }
+                self.strange = strange;
+            }
+            Err(error) => self.warn(format!(
+                "the new sizes could not be compared: {}",
+                crate::jobs::told(&error)
+            )),
+        }
         if !is_complete {
             self.skip(&["prune"], "the set is incomplete, so that older ones stay");
         } else if !self.job.keep.is_everything() {
@@ -197,7 +212,8 @@ impl<'a> Run<'a> {
         if !self.job.notify.is_empty() {
             let told = Told::begin("notify");
             let ran = self.record();
-            let ended = telling::end(self.around, self.job, repository, &ran).await;
+            let ended =
+                telling::end(self.around, self.job, repository, (&ran, &self.strange)).await;
             self.take(told, ended);
         }
         self.hooks(&self.job.hooks.after, hooks::When::After(self.outcome()))
