@@ -53,6 +53,10 @@ pub(crate) struct Replicate {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Only some")]
 #[group(multiple = true, conflicts_with = "archive")]
+#[allow(
+    clippy::struct_field_names,
+    reason = "the fields are the options' names"
+)]
 struct Only {
     /// The newest N of each group
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

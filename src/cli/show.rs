@@ -51,6 +51,7 @@ struct Shown<'a> {
     selection: &'a [String],
     skipped: &'a [Skipped],
     set: Option<&'a ClusterSet>,
+    tags: &'a BTreeMap<String, String>,
     rows: u64,
     raw_bytes: u64,
     stored_bytes: u64,
@@ -145,6 +146,7 @@ fn shown<'a>(archive: &'a Archive, entries: &[Entry], tables: Vec<TableRow>) -> 
         selection: &manifest.selection,
         skipped: &manifest.skipped,
         set: manifest.set.as_ref(),
+        tags: &manifest.tags,
         rows: manifest.totals.n_rows,
         raw_bytes: manifest.totals.raw_bytes,
         stored_bytes: manifest.totals.stored_bytes,
@@ -289,6 +291,10 @@ fn head(manifest: &Manifest) -> String {
             .collect();
         text.push_str("\nselected by ");
         text.push_str(&options.join(" "));
+    }
+    for (key, value) in &manifest.tags {
+        text.push_str("\ntagged ");
+        text.push_str(&printable(&format!("{key}={value}")));
     }
     text
 }

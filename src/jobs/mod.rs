@@ -84,7 +84,7 @@ pub async fn repository_at(place: &Place, environment: &Environment) -> Result<R
 /// If the future is dropped, the lock is released and the record says that the run was interrupted, where the runtime lives on for a moment.
 pub async fn run_job(around: &Surroundings<'_>, job: &Job) -> JobReport {
     let mut run = Run::new(around, job);
-    let opened = async { repository_at(around.place(&job.repository)?).await };
+    let opened = async { repository_at(around.place(&job.repository)?, around.environment).await };
     let Some(repository) = run.note_failure("repository", opened.await) else {
         run.end(None).await;
         return run.into_report();
@@ -127,6 +127,8 @@ struct Run<'a> {
     location: String,
     steps: Vec<Step>,
     saved: Option<Saved>,
+    /// What is strange about the new archives' sizes.
+    strange: Vec<String>,
     warnings: Vec<String>,
     recorded: bool,
 }
@@ -140,6 +142,7 @@ impl<'a> Run<'a> {
             location: String::new(),
             steps: Vec::new(),
             saved: None,
+            strange: Vec::new(),
             warnings: Vec::new(),
             recorded: false,
         }
@@ -179,6 +182,18 @@ impl<'a> Run<'a> {
             self.skip_replicas("the new archive could not be proved");
             return;
         }
+        match telling::strange(self.job, repository, &names).await {
+            Ok(strange) => {
+                for sentence in &strange {
+                    self.warn(sentence.clone());
+                }
+                self.strange = strange;
+            }
+            Err(error) => self.warn(format!(
+                "the new sizes could not be compared: {}",
+                crate::jobs::told(&error)
+            )),
+        }
         if !is_complete {
             self.skip(&["prune"], "the set is incomplete, so that older ones stay");
         } else if !self.job.keep.is_everything() {
@@ -198,7 +213,8 @@ impl<'a> Run<'a> {
         if !self.job.notify.is_empty() {
             let told = Told::begin("notify");
             let ran = self.record();
-            let ended = telling::end(self.around, self.job, repository, &ran).await;
+            let ended =
+                telling::end(self.around, self.job, repository, (&ran, &self.strange)).await;
             self.take(told, ended);
         }
         self.hooks(&self.job.hooks.after, hooks::When::After(self.outcome()))

@@ -2,12 +2,13 @@
 
 use super::Surroundings;
 use super::report::StepOutcome;
+use crate::archive::ArchiveName;
 use crate::archive::Repository;
 use crate::archive::records::{Ran, RecordKey};
 use crate::config::{Channel, Job};
 use crate::error::Result;
 use crate::monitor::notify::{Message, Telling, Told, host_name, tell, tell_start};
-use crate::monitor::{Besides, occasions};
+use crate::monitor::{Besides, occasions, trend};
 
 fn channels<'a>(around: &'a Surroundings<'_>, job: &Job) -> Vec<&'a Channel> {
     let names = job.notify.iter();
@@ -30,17 +31,20 @@ pub(super) async fn end(
     around: &Surroundings<'_>,
     job: &Job,
     repository: Option<&Repository>,
-    ran: &Ran,
+    (ran, strange): (&Ran, &[String]),
 ) -> Result<(StepOutcome, String)> {
     let previous = match repository {
         // Who cannot be asked about the past shall not keep the present from being told.
         Some(repository) => before(repository, ran).await.unwrap_or(None),
         None => None,
     };
+    let besides = Besides {
+        left_trend: !strange.is_empty(),
+    };
     let lookup = |name: &str| around.variable(name);
     let host = host_name(lookup).await;
-    let occasions = occasions(previous.as_ref(), ran, Besides::default());
-    let message = Message::of_run(ran, occasions, &[], host);
+    let occasions = occasions(previous.as_ref(), ran, besides);
+    let message = Message::of_run(ran, occasions, strange, host);
     let told = tell(&channels(around, job), &message, lookup).await;
     let is_failed = |one: &Told| matches!(one.outcome, Telling::Failed(_));
     let outcome = if told.iter().any(is_failed) {
@@ -50,6 +54,23 @@ pub(super) async fn end(
     };
     let words: Vec<String> = told.iter().map(ToString::to_string).collect();
     Ok((outcome, words.join("; ")))
+}
+
+/// What is strange about the sizes of the new archives, a sentence each. To be asked before older ones go.
+pub(super) async fn strange(
+    job: &Job,
+    repository: &Repository,
+    names: &[ArchiveName],
+) -> Result<Vec<String>> {
+    let listed = repository.archives().await?;
+    let mut sentences = Vec::new();
+    for name in names {
+        let archive = repository.read(name).await?;
+        let findings = trend::of_archive(&archive, &listed, &job.trend, true).await?;
+        let of_archive = findings.into_iter();
+        sentences.extend(of_archive.map(|finding| format!("{name}: {}", finding.text)));
+    }
+    Ok(sentences)
 }
 
 /// The record of the job's run before this one.

@@ -450,16 +450,23 @@ async fn race_for_a_chunk(with_lease: bool) -> bool {
     let (store, repository) = (Arc::clone(&place.store), place.repository.clone());
     let n_left = Arc::new(std::sync::Mutex::new(Vec::new()));
     let noted = Arc::clone(&n_left);
-    let prunes = async move {
+    let prunes = move || {
+        let filter = GroupFilter::default();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
         for _ in 0..2 {
-            let filter = GroupFilter::default();
-            let swept = prune(&repository, &filter, &Keep::default(), &at_once(), &Silent).await;
-            noted.lock().unwrap().push(swept.unwrap().swept.unwrap());
+            let (rules, options) = (Keep::default(), at_once());
+            let pruned = prune(&repository, &filter, &rules, &options, &Silent);
+            let report = runtime.block_on(pruned).unwrap();
+            noted.lock().unwrap().push(report.swept.unwrap());
             // The announcement is still so new that nobody asks where its manifest is.
             store.pass(1000);
         }
     };
-    place.store.before_put("archives/", move || prunes.boxed());
+    // On a thread of its own, as another process would.
+    let elsewhere = async move { std::thread::spawn(prunes).join().unwrap() };
+    place
+        .store
+        .before_put("archives/", move || elsewhere.boxed());
     // The same rows as the archive that was removed: every chunk is found.
     fixture::dump(&place.repository, "again", &tables("a1"))
         .await

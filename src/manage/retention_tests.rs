@@ -581,7 +581,7 @@ fn a_year_of_runs_keeps_what_a_plain_model_keeps_and_never_breaks_the_floor() {
     for (seed, keep) in each.iter().enumerate() {
         simulate(seed as u64, keep);
     }
-    let years = runner(12).run(&(any::<u64>(), rules()), |(seed, keep)| {
+    let years = runner(4).run(&(any::<u64>(), rules()), |(seed, keep)| {
         simulate(seed, &keep);
         Ok(())
     });

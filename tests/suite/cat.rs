@@ -58,7 +58,7 @@ const SHOP: &str = r#"
     ALTER TABLE sales.orders ATTACH PARTITION sales.orders_2026 FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
     INSERT INTO sales.orders VALUES (1, '2025-05-05'), (2, '2026-06-06'), (3, '2026-07-07');
     CREATE TABLE sales.wide (id int, doc text);
-    INSERT INTO sales.wide SELECT i, repeat(md5(i::text), 1000000) FROM generate_series(1, 2) AS i;
+    INSERT INTO sales.wide SELECT i, repeat(md5(i::text), 500000) FROM generate_series(1, 1) AS i;
     CREATE TABLE many AS SELECT i, i % 7 AS kind FROM generate_series(1, 50000) AS i;
     CREATE TABLE nothing (id int);
 "#;

@@ -87,17 +87,30 @@ impl Repository {
             // An older version may have written the same in other words.
             let there = self.record::<Announced>(&record).await?;
             if there.is_none_or(|there| there.manifest != seal) {
-                return Err(error);
+                return Err(self.taken_meanwhile(name, error));
             }
         }
         store.flush().await?;
-        self.put_same(&key, manifest, name).await?;
+        let put = self.put_same(&key, manifest, name).await;
+        put.map_err(|error| self.taken_meanwhile(name, error))?;
         store.flush().await?;
         Ok(Archive {
             repository: self.clone(),
             manifest: Arc::new(read),
             seal,
         })
+    }
+
+    /// A copy keeps its name: where that is taken, the error says nothing of choosing another.
+    fn taken_meanwhile(&self, name: &ArchiveName, error: Error) -> Error {
+        if !matches!(error, Error::Usage(_)) {
+            return error;
+        }
+        Error::failed(
+            format_args!("archive {name}"),
+            format_args!("{} has another one under this name", self.location()),
+            "copy to another place",
+        )
     }
 
     /// Removes an archive: a record says so first, then the manifest goes to the trash. Chunks stay until a prune sweeps them.

@@ -3,9 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::chunks::chunks_of;
 use super::*;
 use crate::archive::fixture::{self, Table, dump, dump_with, shop};
 use crate::archive::manifest::{ClusterSet, Scope, SetMember};
+use crate::archive::records::Depth;
+use crate::archive::repository::manifest_key;
 use crate::manage::verify::{VerifyOptions, verify};
 use crate::progress::Silent;
 use crate::store::fault::{Fault, FaultStore};
@@ -454,23 +460,20 @@ async fn what_the_target_has_already_is_looked_at_as_asked() {
         target.put_new(&chunk.key(), bytes).await.unwrap();
         let report = copy_with(&from, &to, |options| options.present = present).await;
         let one = &report.archives[0];
-        match problem {
-            Some(problem) => {
-                let said = one.problem.as_deref().unwrap();
-                assert!(
-                    said.contains(problem) && said.contains(chunk.key().as_str()),
-                    "{said}"
-                );
-                assert_eq!(keys(&*target, "archives").await, [""; 0]);
-                assert_eq!(keys(&*target, "records").await, [""; 0]);
-            }
-            None => {
-                assert_eq!(one.state, CopyState::Copied);
-                // Only what was read is said to be verified.
-                assert_eq!(one.verified.is_some(), present == PresentCheck::Unproved);
-                let listed = to.archives().await.unwrap();
-                assert_eq!(listed[0].verified.is_some(), one.verified.is_some());
-            }
+        if let Some(problem) = problem {
+            let said = one.problem.as_deref().unwrap();
+            assert!(
+                said.contains(problem) && said.contains(chunk.key().as_str()),
+                "{said}"
+            );
+            assert_eq!(keys(&*target, "archives").await, [""; 0]);
+            assert_eq!(keys(&*target, "records").await, [""; 0]);
+        } else {
+            assert_eq!(one.state, CopyState::Copied);
+            // Only what was read is said to be verified.
+            assert_eq!(one.verified.is_some(), present == PresentCheck::Unproved);
+            let listed = to.archives().await.unwrap();
+            assert_eq!(listed[0].verified.is_some(), one.verified.is_some());
         }
     }
 }
