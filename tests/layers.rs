@@ -11,6 +11,8 @@ use regex::Regex;
 /// From the top down. A module may name modules of the layers below its own, and those that `BESIDE` lists.
 const LAYERS: &[&[&str]] = &[
     &["cli"],
+    // What is known of a repository, as a document.
+    &["page"],
     &["cluster"],
     // It asks what the verbs themselves would ask before they begin.
     &["doctor"],
@@ -23,7 +25,7 @@ const LAYERS: &[&[&str]] = &[
     &["pg", "sql"],
     // What a configuration file says, as plain data.
     &["config"],
-    &["error", "progress"],
+    &["error", "progress", "human"],
 ];
 
 /// Pairs within one layer of which the first may name the second.

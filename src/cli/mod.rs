@@ -2,6 +2,7 @@
 
 mod choose;
 mod cluster;
+mod completions;
 mod config_file;
 mod connection;
 mod doctor;
@@ -9,17 +10,19 @@ mod dump;
 mod exec;
 mod exit;
 mod failure;
-mod human;
 mod list;
+mod manual;
 mod output;
 mod place;
 mod progress;
+mod report;
 mod restore;
 mod secrets;
 mod selection;
 mod show;
 mod signals;
 mod sql;
+mod target;
 mod verify;
 
 use std::ffi::OsString;
@@ -29,6 +32,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::error::Result;
+use crate::human;
 use exit::Outcome;
 use output::Output;
 use progress::{Shown, Style};
@@ -114,6 +118,9 @@ enum Verb {
     Verify(verify::Verify),
     Restore(restore::Restore),
     Doctor(doctor::Doctor),
+    Report(report::Report),
+    Man(manual::Man),
+    Completions(completions::Completions),
 }
 
 /// What a running verb needs of the command line besides its own options.
@@ -135,6 +142,9 @@ impl Verb {
             Verb::Verify(verb) => verb.run(cx).await,
             Verb::Restore(verb) => Box::pin(verb.run(cx)).await,
             Verb::Doctor(verb) => verb.run(cx).await,
+            Verb::Report(verb) => verb.run(cx).await,
+            Verb::Man(verb) => verb.run(cx),
+            Verb::Completions(verb) => verb.run(cx),
         }
     }
 }

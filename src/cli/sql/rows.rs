@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-use super::target::Target;
 use crate::archive::digest::Digest;
 use crate::archive::index::{ChunkPiece, TableIndex};
 use crate::archive::{Archive, ChunkStore};
+use crate::cli::target::Target;
 use crate::error::{Error, Result};
 use crate::sql::{Ident, Literal, Sql, sql, unescape};
 

@@ -1,4 +1,4 @@
-//! Numbers for people: bytes, counts, durations, times.
+//! Numbers for people: bytes, counts, durations, times. Knows nothing of where they are shown.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ const BYTE_UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 const COUNT_UNITS: [&str; 5] = ["", " K", " M", " G", " T"];
 
 /// `1.0 GiB`, `310 MiB`, `17 B`.
-pub(crate) fn bytes(n: u64) -> String {
+pub fn bytes(n: u64) -> String {
     let (text, unit) = scaled(n, 1024.0, BYTE_UNITS.len());
     format!("{text} {}", BYTE_UNITS[unit])
 }
 
 /// `1.2 M`, `9,999`: exact up to five digits.
-pub(crate) fn count(n: u64) -> String {
+pub fn count(n: u64) -> String {
     if n < 100_000 {
         return exact(n);
     }
@@ -23,7 +23,7 @@ pub(crate) fn count(n: u64) -> String {
 }
 
 /// `1,234,567`.
-pub(crate) fn exact(n: u64) -> String {
+pub fn exact(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -36,7 +36,7 @@ pub(crate) fn exact(n: u64) -> String {
 }
 
 /// `1 table`, `42 tables`; the plural takes an s.
-pub(crate) fn things(n: u64, one: &str) -> String {
+pub fn things(n: u64, one: &str) -> String {
     let plural = if n == 1 { "" } else { "s" };
     format!("{} {one}{plural}", count(n))
 }
@@ -61,7 +61,7 @@ fn scaled(n: u64, base: f64, n_units: usize) -> (String, usize) {
 }
 
 /// `0.4 s`, `12.3 s`, `2 min 5 s`, `3 h 20 min`.
-pub(crate) fn duration(time: Duration) -> String {
+pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     if time.as_secs_f64() < 59.95 {
         return format!("{:.1} s", time.as_secs_f64());
@@ -74,7 +74,7 @@ pub(crate) fn duration(time: Duration) -> String {
 }
 
 /// `2026-11-22 02:00:00 UTC`.
-pub(crate) fn time(at: Timestamp) -> String {
+pub fn time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
