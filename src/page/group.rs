@@ -94,7 +94,9 @@ pub(super) fn section(
     to.markup("<div class=\"pair\">");
     tables(data, to);
     to.markup("<div class=\"card\"><h3>Drills</h3>");
-    if data.drills.is_empty() {
+    if data.drills.is_empty() && data.group.scope != Scope::Full {
+        to.markup("<p class=\"none\">Only whole databases are drilled.</p>");
+    } else if data.drills.is_empty() {
         to.markup("<p class=\"none\">No drill yet: nobody has seen these archives come back. <code>pgark drill</code> tries it.</p>");
     } else {
         drill_table(

@@ -48,13 +48,9 @@ pub(super) fn problems(page: &PageData, problems: &[Problem], to: &mut Html) {
                 put!(to, "<b>", { title(&page.groups[number].group) }, "</b>: ");
             }
         }
-        put!(
-            to,
-            { &problem.text },
-            ".<p class=\"remedy\">",
-            { &problem.remedy },
-            ".</p></div></li>\n"
-        );
+        put!(to, { &problem.text }, ".<p class=\"remedy\">");
+        with_code(&problem.remedy, to);
+        to.markup(".</p></div></li>\n");
     }
     to.markup("</ul>");
     if problems.len() > PROBLEMS_SHOWN {
@@ -66,6 +62,17 @@ pub(super) fn problems(page: &PageData, problems: &[Problem], to: &mut Html) {
         );
     }
     to.markup("</section>\n");
+}
+
+/// Text in which what stands between backquotes is code.
+fn with_code(text: &str, to: &mut Html) {
+    for (i, part) in text.split('`').enumerate() {
+        if i % 2 == 1 {
+            put!(to, "<code>", { part }, "</code>");
+        } else {
+            put!(to, { part });
+        }
+    }
 }
 
 /// Figures of the whole repository.
@@ -110,9 +117,9 @@ pub(super) fn figures(page: &PageData, to: &mut Html) {
     if kept > 0 {
         put!(
             to,
-            "<div><dt>Saved by sharing and compression</dt><dd>",
+            "<div><dt>Raw to stored</dt><dd>",
             { format!("{:.0}×", raw as f64 / kept as f64) },
-            "</dd><dd class=\"sub\">raw to stored</dd></div>"
+            "</dd><dd class=\"sub\">by sharing and compression</dd></div>"
         );
     }
     let drills = page.groups.iter().filter_map(|data| data.drills.first());

@@ -48,7 +48,7 @@ impl PageData {
         for lost in &self.lost {
             problems.push(alarm(
                 format!("archive {} cannot be read: {}", lost.name, lost.error),
-                "take the file from a copy of the repository",
+                "Take the file from a copy of the repository",
             ));
         }
         for (number, data) in self.groups.iter().enumerate() {
@@ -98,7 +98,7 @@ impl GroupData {
             .find(|step| step.outcome != RunOutcome::Succeeded)
             .map(|step| format!(": {}: {}", step.step, step.message))
             .unwrap_or_default();
-        let remedy = "the run's own report says more; `pgark run` repeats it";
+        let remedy = "The run's own report says more; `pgark run` repeats it";
         match run.outcome {
             RunOutcome::Succeeded => None,
             RunOutcome::Failed => Some(alarm(format!("the last run failed{step}"), remedy)),
@@ -112,7 +112,7 @@ impl GroupData {
     fn age(&self, now: Timestamp) -> Option<Problem> {
         let newest = self.newest()?;
         let age = elapsed(newest.created, now);
-        let remedy = "see that the schedule runs: `pgark schedule` prints it";
+        let remedy = "See that the schedule runs: `pgark schedule` prints it";
         if let Some(rpo) = self.job.as_ref().and_then(|job| job.rpo) {
             return (age > rpo.duration()).then(|| {
                 let text = format!(
@@ -164,7 +164,7 @@ impl GroupData {
             );
             return Some(alarm(
                 text,
-                "restore with more --jobs, or to a faster server",
+                "Restore with more --jobs, or to a faster server",
             ));
         }
         let every = asked.and_then(|drill| drill.every);
@@ -223,7 +223,7 @@ impl GroupData {
             size.or_else(|| strange("the number of rows", |one| one.n_rows, human::count))?;
         Some(notice(
             format!("{text}, compared with the median of the archives before"),
-            "compare the largest tables with what you expect; keep an older archive until it is explained",
+            "Compare the largest tables with what you expect; keep an older archive until it is explained",
         ))
     }
 }

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use crate::support::{Database, Server, block_on, majors, pgark};
 
-const VERBS: [&str; 8] = [
-    "dump", "list", "show", "sql", "exec", "verify", "restore", "doctor",
+const VERBS: [&str; 9] = [
+    "dump", "list", "show", "sql", "exec", "verify", "restore", "doctor", "report",
 ];
 
 fn run(command: &mut Command) -> Output {
