@@ -55,6 +55,7 @@ pub async fn gather(repository: &Repository, options: &PageOptions) -> Result<Pa
             .iter()
             .map(ToString::to_string)
             .collect(),
+        missing_jobs: Vec::new(),
         groups: Vec::new(),
         lost: Vec::new(),
         other_drills: Vec::new(),
@@ -63,11 +64,7 @@ pub async fn gather(repository: &Repository, options: &PageOptions) -> Result<Pa
     for listed in repository.archives().await? {
         sort_in(listed, options, &mut groups, &mut page.lost);
     }
-    for job in wanted_jobs(options, &groups) {
-        // A job whose first run has yet to come, or never came, is missing from the archives, and that is worth saying.
-        page.repository_problems
-            .push(format!("job {job}: there is no archive of it yet"));
-    }
+    page.missing_jobs = without_archives(options, &groups);
     page.groups = groups.into_values().collect();
     let drills = repository.drills(DRILLS_READ).await?;
     page.other_drills = share_out(drills, &mut page.groups, options);
@@ -129,8 +126,8 @@ fn facts(listed: &Listed, manifest: &Manifest) -> ArchiveFacts {
     }
 }
 
-/// Configured jobs that the page should show and that have no archive. Which repository is theirs is not asked where none was chosen.
-fn wanted_jobs(options: &PageOptions, groups: &BTreeMap<Group, GroupData>) -> Vec<String> {
+/// Jobs that the page should show and that have no archive: the first run has yet to come, or never came.
+fn without_archives(options: &PageOptions, groups: &BTreeMap<Group, GroupData>) -> Vec<String> {
     let there: BTreeSet<&str> = groups
         .keys()
         .filter_map(|group| group.job.as_deref())

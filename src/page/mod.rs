@@ -43,6 +43,8 @@ pub struct PageData {
     pub tool: String,
     /// What is wrong with the repository itself, a sentence each.
     pub repository_problems: Vec<String>,
+    /// Jobs that were asked for by name and have no archive.
+    pub missing_jobs: Vec<String>,
     /// The groups, by name.
     pub groups: Vec<GroupData>,
     /// Archives that cannot be read and whose group is unknown.

@@ -45,6 +45,10 @@ impl PageData {
         for text in &self.repository_problems {
             problems.push(alarm(text.clone(), "`pgark verify --all` names all damage"));
         }
+        for job in &self.missing_jobs {
+            let text = format!("there is no archive of the job {job}");
+            problems.push(alarm(text, "`pgark run` makes the first one"));
+        }
         for lost in &self.lost {
             problems.push(alarm(
                 format!("archive {} cannot be read: {}", lost.name, lost.error),

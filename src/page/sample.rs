@@ -20,6 +20,7 @@ pub(super) fn empty() -> PageData {
         zone: TimeZone::fixed(tz::offset(1)),
         tool: "pgark 1.2.3".to_owned(),
         repository_problems: Vec::new(),
+        missing_jobs: Vec::new(),
         groups: Vec::new(),
         lost: Vec::new(),
         other_drills: Vec::new(),
