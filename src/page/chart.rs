@@ -265,15 +265,12 @@ impl Frame {
     }
 
     fn line(&self, number: usize, points: &[Point], to: &mut Html) {
-        let mut path = String::new();
-        for point in points {
-            path.push(if path.is_empty() { 'M' } else { 'L' });
-            path += &format!(
-                "{} {}",
-                coordinate(self.x(point.at)),
-                coordinate(self.y(point.value))
-            );
-        }
+        let place = |point: &Point| {
+            let (x, y) = (self.x(point.at), self.y(point.value));
+            format!("{} {}", coordinate(x), coordinate(y))
+        };
+        let places: Vec<String> = points.iter().map(place).collect();
+        let path = format!("M{}", places.join("L"));
         let (Some(first), Some(last)) = (points.first(), points.last()) else {
             return;
         };

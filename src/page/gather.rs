@@ -62,7 +62,7 @@ pub async fn gather(repository: &Repository, options: &PageOptions) -> Result<Pa
     };
     let mut groups: BTreeMap<Group, GroupData> = BTreeMap::new();
     for listed in repository.archives().await? {
-        sort_in(listed, options, &mut groups, &mut page.lost);
+        sort_in(&listed, options, &mut groups, &mut page.lost);
     }
     page.missing_jobs = without_archives(options, &groups);
     page.groups = groups.into_values().collect();
@@ -83,7 +83,7 @@ pub async fn gather(repository: &Repository, options: &PageOptions) -> Result<Pa
 }
 
 fn sort_in(
-    listed: Listed,
+    listed: &Listed,
     options: &PageOptions,
     groups: &mut BTreeMap<Group, GroupData>,
     lost: &mut Vec<DamagedArchive>,
@@ -95,7 +95,7 @@ fn sort_in(
         })
     };
     let Some(group) = &listed.group else {
-        lost.extend(damaged(&listed));
+        lost.extend(damaged(listed));
         return;
     };
     if !options.fits(group) {
@@ -105,8 +105,8 @@ fn sort_in(
         .entry(group.clone())
         .or_insert_with(|| GroupData::new(group.clone()));
     match &listed.manifest {
-        Ok(manifest) => data.archives.push(facts(&listed, manifest)),
-        Err(_) => data.damaged.extend(damaged(&listed)),
+        Ok(manifest) => data.archives.push(facts(listed, manifest)),
+        Err(_) => data.damaged.extend(damaged(listed)),
     }
 }
 

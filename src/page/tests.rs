@@ -136,8 +136,8 @@ fn each_problem_is_named_and_alarms_come_first() {
 #[test]
 fn drills_are_held_against_the_objective_and_the_calendar() {
     let with = |drills: Vec<Drilled>, job: Option<Job>| GroupData {
-        drills,
         job,
+        drills,
         ..group("shop", 20, 24)
     };
     assert_eq!(texts(&of(with(vec![drill("shop-00001", 119)], None))), []);
