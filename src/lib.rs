@@ -144,6 +144,7 @@ pub mod jobs;
 pub mod kinds;
 pub mod manage;
 pub mod monitor;
+pub mod page;
 pub mod pg;
 pub mod progress;
 pub mod restore;

@@ -13,6 +13,8 @@ const LAYERS: &[&[&str]] = &[
     &["cli"],
     // A run of a job uses one verb after the other.
     &["jobs"],
+    // What is known of a repository, as a document.
+    &["page"],
     &["cluster"],
     // It asks what the verbs themselves would ask before they begin.
     // A drill is a restore that nobody needed.

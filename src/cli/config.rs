@@ -5,14 +5,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::config_file::{self, Configured};
-use super::{Context, exit::Outcome, run, secrets};
+use super::{Context, place, exit::Outcome, run, secrets};
 use crate::archive::Repository;
 use crate::config::{Config, Place, Secret};
 use crate::error::{Error, Result};
 use crate::jobs::source_of;
 use crate::jobs::words::{self, JobPlan};
 use crate::pg::{Environment, connect};
-use crate::store::{self, Opening};
+use crate::store::{At, Opening};
 
 /// Looks at the configuration
 #[derive(Debug, clap::Args)]
@@ -212,7 +212,7 @@ async fn may_be_made(folder: &std::path::Path) -> Result<()> {
         break;
     }
     Err(Error::failed(
-        folder,
+        folder.display(),
         "there is no such folder, and it cannot be made",
         "make it, or change the repository's place",
     ))

@@ -3,6 +3,7 @@
 mod cat;
 mod choose;
 mod cluster;
+mod completions;
 mod config;
 mod config_file;
 mod connection;
@@ -14,11 +15,13 @@ mod exit;
 mod failure;
 mod init;
 mod list;
+mod manual;
 mod output;
 mod place;
 mod progress;
 mod prune;
 mod replicate;
+mod report;
 mod restore;
 mod row_text;
 mod run;
@@ -29,6 +32,7 @@ mod show;
 mod signals;
 mod sql;
 mod status;
+mod target;
 mod verify;
 
 use std::ffi::OsString;
@@ -136,6 +140,9 @@ enum Verb {
     Schedule(schedule::ScheduleVerb),
     Config(config::ConfigVerb),
     Init(init::Init),
+    Report(report::Report),
+    Man(manual::Man),
+    Completions(completions::Completions),
 }
 
 /// What a running verb needs of the command line besides its own options.
@@ -166,6 +173,9 @@ impl Verb {
             Verb::Schedule(verb) => verb.run(cx).await,
             Verb::Config(verb) => verb.run(cx).await,
             Verb::Init(verb) => verb.run(cx).await,
+            Verb::Report(verb) => verb.run(cx).await,
+            Verb::Man(verb) => verb.run(cx),
+            Verb::Completions(verb) => verb.run(cx),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::manage::replicate::{
     CopyState, PresentCheck, ReplicateOptions, ReplicateReport, replicate,
 };
-use crate::store::{self, Opening};
+use crate::store::Opening;
 
 /// Copies archives into other repositories, proving every chunk on the way
 #[derive(Debug, clap::Args)]

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::monitor::alerts::Memory;
 use crate::monitor::status::{JobStatus, Opened, StatusOptions, StatusReport};
 use crate::monitor::{Clock, metrics, notify, small_file, status};
-use crate::store::{self, Opening};
+use crate::store::Opening;
 use crate::toc::printable;
 
 /// The default of `--repo`: with another one the repository is meant, not the configuration's jobs.

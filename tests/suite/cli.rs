@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::support::{Database, Server, block_on, majors, pgark};
 
-const VERBS: [&str; 17] = [
+const VERBS: [&str; 18] = [
     "dump",
     "list",
     "show",
@@ -28,6 +28,7 @@ const VERBS: [&str; 17] = [
     "config",
     "init",
     "status",
+    "report",
 ];
 
 fn run(command: &mut Command) -> Output {
