@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::config_file::{self, Configured};
-use super::{Context, place, exit::Outcome, run, secrets};
+use super::{Context, exit::Outcome, place, run, secrets};
 use crate::archive::Repository;
 use crate::config::{Config, Place, Secret};
 use crate::error::{Error, Result};
