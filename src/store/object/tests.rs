@@ -186,7 +186,7 @@ async fn a_put_whose_connection_breaks_is_repeated_and_known_as_its_own() {
         assert_eq!(other.await.unwrap(), Put::Exists);
     }
     // A key that holds something else is still somebody else's after a lost connection.
-    let proxy = CutProxy::start(s3.address(), &[Cut::AfterSent(1 << 20)]);
+    let proxy = CutProxy::start(s3.address(), &[Cut::AfterAnswers(1)]);
     let place = Place {
         endpoint: Some(proxy.endpoint()),
         ..s3.place("p")
