@@ -87,11 +87,12 @@ struct Cli {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "General")]
 pub(crate) struct Common {
-    /// Where the archives are: a folder, s3://BUCKET/PREFIX, or @NAME of the configuration (gs:// and az:// are untested)
+    /// Where the archives are
     #[arg(
         short,
         long,
         global = true,
+        help = "Where the archives are: a folder, s3://BUCKET/PREFIX, or @NAME of the configuration (gs:// and az:// are untested)",
         value_name = "PLACE",
         env = "PGARK_REPO",
         hide_env_values = true,

@@ -19,7 +19,7 @@ use crate::jobs::timetable::{
 /// How many of the next times are shown.
 const TIMES_SHOWN: usize = 3;
 
-/// Prints what starts the jobs at their times: cron lines, systemd units or Kubernetes CronJobs
+/// Prints what starts the jobs at their times: cron lines, systemd units or Kubernetes `CronJobs`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -130,11 +130,11 @@ fn clock(written_ms: i64, ours: std::ops::Range<i64>) -> Check {
         off_ms / 1000
     );
     if off_ms < CLOCK_OFF_MS {
-        return Check::ok("store clock", text);
+        return Check::ok("store_clock", text);
     }
     let remedy =
         "set this machine's clock right, best by NTP: services refuse requests of a wrong one";
-    Check::warning("store clock", text, remedy)
+    Check::warning("store_clock", text, remedy)
 }
 
 fn writable(room: &Room) -> Check {

@@ -40,7 +40,11 @@ fn told(report: &PruneReport) -> String {
         report.removed.len()
     );
     if !report.removed.is_empty() {
-        let names: Vec<&str> = report.removed.iter().map(|name| name.as_str()).collect();
+        let names: Vec<&str> = report
+            .removed
+            .iter()
+            .map(super::super::archive::name::ArchiveName::as_str)
+            .collect();
         text = format!("{text}: {}", names.join(", "));
     }
     if let Some(reason) = &report.not_swept {

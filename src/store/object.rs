@@ -1,8 +1,9 @@
 //! A store in a bucket: S3 and what speaks like it, Google Cloud Storage, Azure Blob Storage, by the crate `object_store`.
-//! Here are the calls and their repetition; `service` opens the services, `trouble` judges and explains their errors.
+//! Here are the calls and their repetition; `settings` and `service` know the services, `trouble` judges and explains their errors.
 
 mod http;
 mod service;
+mod settings;
 mod trouble;
 
 use std::fmt;
@@ -20,7 +21,7 @@ use object_store::{
 };
 
 use self::service::Service;
-use super::{Key, Put, Store, Stored, is_segment};
+use super::{Key, Put, Store, Stored, Variables, is_segment};
 use crate::config::Place;
 use crate::error::{Error, Result};
 
@@ -67,11 +68,8 @@ impl fmt::Debug for BucketStore {
 impl BucketStore {
     /// Opens `place`, a URL with one of [`BucketStore::SCHEMES`], and looks whether it can be listed.
     /// `variable` gives the value of an environment variable.
-    pub async fn open(
-        place: &Place,
-        variable: &(dyn Fn(&str) -> Option<String> + Sync),
-    ) -> Result<BucketStore> {
-        let (service, prefix) = service::connect(place, variable)?;
+    pub async fn open(place: &Place, variable: Variables<'_>) -> Result<BucketStore> {
+        let (service, prefix) = settings::connect(place, variable)?;
         let prefix = Path::parse(prefix).map_err(|problem| {
             Error::Usage(format!("{}: the path cannot be: {problem}", place.place))
         })?;

@@ -257,7 +257,7 @@ print(json.dumps(yaml.safe_load(sys.argv[1])))";
         let pod = &spec["jobTemplate"]["spec"]["template"]["spec"];
         let container = &pod["containers"][0];
         assert_eq!(pod["restartPolicy"], "Never");
-        assert_eq!(container["args"][1].as_str().is_some(), true);
+        assert!(container["args"][1].as_str().is_some());
         assert_eq!(
             container["env"][0]["valueFrom"]["secretKeyRef"]["name"],
             "pgark-secrets"

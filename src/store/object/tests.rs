@@ -1,3 +1,5 @@
+//! Buckets of a real S3 service: the contract, keys, what goes along with a put, broken connections, and what is told of trouble.
+
 use super::*;
 use crate::config::{ObjectLock, ObjectLockMode, Period, Secret};
 use crate::store::contract;
@@ -44,7 +46,7 @@ async fn a_bucket_keeps_the_contract() {
 #[tokio::test]
 async fn keys_come_from_the_configuration_or_from_the_usual_variables() {
     let s3 = S3Server::start();
-    let by_variables = Place::of(&s3.url("p"));
+    let by_variables = Place::of(&S3Server::url("p"));
     assert!(open(&s3, &by_variables).await.is_ok());
     // A configured key is never mixed with a token of somebody else's.
     let mixed = |name: &str| match name {
@@ -186,7 +188,7 @@ async fn a_put_whose_connection_breaks_is_repeated_and_known_as_its_own() {
         assert_eq!(other.await.unwrap(), Put::Exists);
     }
     // A key that holds something else is still somebody else's after a lost connection.
-    let proxy = CutProxy::start(s3.address(), &[Cut::AfterSent(1 << 20)]);
+    let proxy = CutProxy::start(s3.address(), &[Cut::AfterAnswers(1)]);
     let place = Place {
         endpoint: Some(proxy.endpoint()),
         ..s3.place("p")
@@ -233,4 +235,28 @@ async fn long_listings_come_whole_and_foreign_names_are_left_out() {
     assert_eq!(listed.len(), 2345);
     assert!(listed.is_sorted_by(|a, b| a.key < b.key));
     assert_eq!(listed[0].key, Key::new("archives/a0.json"));
+}
+
+/// Nobody answers, so this shows only that their settings are understood, and that a key is not shown.
+#[tokio::test]
+async fn other_clouds_are_asked_with_their_own_keys() {
+    let account_key = "bm90LXRoZS1rZXktb2YtYW55Ym9keQ==";
+    let service_account = r#"{"gcs_base_url": "http://127.0.0.1:1", "disable_oauth": true, "client_email": "", "private_key": "", "private_key_id": ""}"#;
+    let variable = |name: &str| match name {
+        "AZURE_STORAGE_ACCOUNT_NAME" => Some("account".to_owned()),
+        "AZURE_STORAGE_ACCOUNT_KEY" => Some(account_key.to_owned()),
+        "GOOGLE_SERVICE_ACCOUNT_KEY" => Some(service_account.to_owned()),
+        _ => None,
+    };
+    for (url, service) in [("az://c/p", "Azure"), ("gs://b/p", "Google")] {
+        let place = Place {
+            endpoint: (service == "Azure").then(|| "http://127.0.0.1:1".to_owned()),
+            ..Place::of(url)
+        };
+        let error = BucketStore::open(&place, &variable).await.unwrap_err();
+        let text = told(&error);
+        assert!(text.contains(url) && text.contains(service), "{text}");
+        assert!(text.contains("cannot be reached"), "{text}");
+        assert!(!text.contains(account_key), "{text}");
+    }
 }

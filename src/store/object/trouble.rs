@@ -58,13 +58,9 @@ pub(super) fn explained(error: &ServiceError, service: &Service) -> String {
 
 fn told(error: &ServiceError, service: &Service) -> (String, Option<String>) {
     if let Some(transport) = transport(error) {
-        let text = format!(
-            "{} cannot be reached: {}",
-            service.host(),
-            causes(transport)
-        );
-        let remedy = if !service.has_keys() {
-            let keys = service.where_keys_come_from();
+        let text = format!("{} cannot be reached: {}", service.host, causes(transport));
+        let remedy = if !service.has_keys {
+            let keys = service.keys;
             let remedy = format!(
                 "no keys are given: set {keys}; on a machine that has keys from its cloud, look at the endpoint and the network"
             );
@@ -83,7 +79,7 @@ fn told(error: &ServiceError, service: &Service) -> (String, Option<String>) {
     };
     let code = code(error);
     let message = element(&chain(error), "Message");
-    let mut text = format!("{} answered {status}", service.host());
+    let mut text = format!("{} answered {status}", service.host);
     for part in [&code, &message].into_iter().flatten() {
         text.push_str(": ");
         text.push_str(part);
@@ -98,7 +94,7 @@ fn unanswered(error: &ServiceError, service: &Service) -> (String, Option<String
     if text.contains("redirect") {
         let remedy = "the bucket is in another region: set region, or AWS_REGION";
         return (
-            format!("{} sends elsewhere", service.host()),
+            format!("{} sends elsewhere", service.host),
             Some(remedy.to_owned()),
         );
     }
@@ -106,7 +102,7 @@ fn unanswered(error: &ServiceError, service: &Service) -> (String, Option<String
 }
 
 fn remedy(status: u16, code: Option<&str>, service: &Service) -> Option<String> {
-    let keys = service.where_keys_come_from();
+    let keys = service.keys;
     let remedy = match (status, code.unwrap_or_default()) {
         (_, "SignatureDoesNotMatch" | "AuthenticationFailed") => {
             format!("the secret does not belong to the key: look at {keys}")

@@ -102,7 +102,8 @@ async fn pass(client: TcpStream, service: TcpStream, cut: Option<Cut>) -> bool {
                 return true;
             }
             if to_service.write_all(&buffer[..n]).await.is_err() {
-                break;
+                // A service may answer before it has read everything, and then reads no more.
+                std::future::pending::<()>().await;
             }
         }
         false

@@ -60,7 +60,15 @@ impl S3Server {
 
     /// Starts a service.
     pub(crate) fn start() -> S3Server {
-        let root = tempfile::tempdir().unwrap();
+        S3Server::start_in(None)
+    }
+
+    /// Starts a service that keeps its objects below `folder`, else where temporary files are.
+    pub(crate) fn start_in(folder: Option<&Path>) -> S3Server {
+        let root = match folder {
+            Some(folder) => tempfile::tempdir_in(folder).unwrap(),
+            None => tempfile::tempdir().unwrap(),
+        };
         std::fs::create_dir(root.path().join(S3Server::BUCKET)).unwrap();
         let files = Arc::new(Files {
             inner: FileSystem::new(root.path()).unwrap(),
@@ -109,7 +117,7 @@ impl S3Server {
     }
 
     /// `s3://backups/PREFIX`
-    pub(crate) fn url(&self, prefix: &str) -> String {
+    pub(crate) fn url(prefix: &str) -> String {
         format!("s3://{}/{prefix}", S3Server::BUCKET)
     }
 
@@ -122,7 +130,7 @@ impl S3Server {
             endpoint: Some(self.endpoint()),
             access_key_id: Some(Secret::Env("TEST_S3_KEY_ID".to_owned())),
             secret_access_key: Some(Secret::Env("TEST_S3_SECRET".to_owned())),
-            ..Place::of(&self.url(prefix))
+            ..Place::of(&S3Server::url(prefix))
         }
     }
 
@@ -148,7 +156,7 @@ impl S3Server {
     /// Gives a command the environment of a user of the service, and the repository `s3://backups/PREFIX`.
     pub(crate) fn give(&self, command: &mut Command, prefix: &str) {
         command.envs(self.variables());
-        command.env("PGARK_REPO", self.url(prefix));
+        command.env("PGARK_REPO", S3Server::url(prefix));
     }
 
     /// The folder that holds the bucket's objects as files.
