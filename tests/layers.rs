@@ -11,7 +11,8 @@ use regex::Regex;
 /// From the top down. A module may name modules of the layers below its own, and those that `BESIDE` lists.
 const LAYERS: &[&[&str]] = &[
     &["cli"],
-    &["cluster"],
+    // A replacement reads what a database is to its cluster as a dump does, and fills the new one as a restore does.
+    &["cluster", "replace"],
     // It asks what the verbs themselves would ask before they begin.
     &["doctor"],
     &["dump", "restore", "manage"],
@@ -61,7 +62,7 @@ const OF_DRIVER: &[&str] = &[
     "types",
 ];
 const READERS_OF_ROWS: &[&str] = &[
-    "kinds", "catalog", "dump", "restore", "doctor", "error", "cli",
+    "kinds", "catalog", "dump", "restore", "replace", "doctor", "error", "cli",
 ];
 
 /// A path that a source file names, without what only tests name.

@@ -9,6 +9,8 @@ pub(crate) enum Outcome {
     Done,
     /// It went to its end, but some objects failed, were skipped or could not be written.
     Incomplete,
+    /// It went to its end, and what was asked for is not there; the report says why.
+    Failed,
     /// A verification found damage.
     Damaged,
     /// The doctor found what stands in the way.
@@ -19,6 +21,7 @@ impl Outcome {
     pub(crate) fn exit_code(self) -> u8 {
         match self {
             Outcome::Done => 0,
+            Outcome::Failed => 1,
             Outcome::Incomplete => 3,
             Outcome::Damaged => 11,
             Outcome::Problems => 15,
@@ -95,6 +98,7 @@ mod tests {
             .collect();
         let outcomes = [
             Outcome::Done,
+            Outcome::Failed,
             Outcome::Incomplete,
             Outcome::Damaged,
             Outcome::Problems,
@@ -111,6 +115,7 @@ mod tests {
         let codes: Vec<u8> = errors().iter().map(code_of).collect();
         assert_eq!(codes, [1, 1, 1, 2, 10, 11, 12, 13, 14, 130]);
         assert_eq!(Outcome::Done.exit_code(), 0);
+        assert_eq!(Outcome::Failed.exit_code(), 1);
         assert_eq!(Outcome::Incomplete.exit_code(), 3);
         assert_eq!(Outcome::Damaged.exit_code(), 11);
         assert_eq!(Outcome::Problems.exit_code(), 15);

@@ -14,6 +14,7 @@ mod list;
 mod output;
 mod place;
 mod progress;
+mod replace;
 mod restore;
 mod secrets;
 mod selection;

@@ -32,6 +32,7 @@ mod oracle;
 mod ordinary_user;
 mod planner_statistics;
 mod recipe;
+mod replacing;
 mod restore_basic;
 mod restore_names;
 mod restore_ways;
