@@ -15,7 +15,8 @@ const LAYERS: &[&[&str]] = &[
     &["jobs"],
     // What is known of a repository, as a document.
     &["page"],
-    &["cluster"],
+    // A replacement reads what a database is to its cluster as a dump does, and fills the new one as a restore does.
+    &["cluster", "replace"],
     // It asks what the verbs themselves would ask before they begin.
     // A drill is a restore that nobody needed.
     &["doctor", "drill"],
@@ -75,7 +76,7 @@ const OF_DRIVER: &[&str] = &[
     "types",
 ];
 const READERS_OF_ROWS: &[&str] = &[
-    "kinds", "catalog", "dump", "restore", "doctor", "drill", "error", "cli",
+    "kinds", "catalog", "dump", "restore", "replace", "doctor", "drill", "error", "cli",
 ];
 
 /// A path that a source file names, without what only tests name.

@@ -9,7 +9,7 @@ pub(crate) enum Outcome {
     Done,
     /// It went to its end, but some objects failed, were skipped or could not be written.
     Incomplete,
-    /// Nothing of it was done, at any of several places.
+    /// It went to its end, and what was asked for is not there, at none of several places; the report says why.
     Failed,
     /// A verification found damage.
     Damaged,

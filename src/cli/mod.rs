@@ -20,6 +20,7 @@ mod output;
 mod place;
 mod progress;
 mod prune;
+mod replace;
 mod replicate;
 mod report;
 mod restore;

@@ -8,6 +8,7 @@ use super::cluster::ClusterRestore;
 use super::connection::Connection;
 use super::dump::cores;
 use super::output::diagnostic;
+use super::replace::{self, Over};
 use super::selection::{Choice, RestoreChoice, print_brought};
 use super::{Context, choose, exit::Outcome, human, place, secrets};
 use crate::error::{Error, Result};
@@ -33,6 +34,9 @@ Examples:
                                                and all that it needs
   pgark show --list > toc; $EDITOR toc; pgark restore -d shop_new -L toc
                                                what a list leaves in
+  pgark restore -d shop --replace              the newest archive instead of what is in shop now, which stays
+                                               as shop_before_TIME until --drop-old; --undo goes back to it
+  pgark restore -d shop --drop-old             drop what --replace has kept of shop
   pgark restore -d shop --skip-unsupported     into an older server, without what it cannot hold
   pgark restore --all -h new.example.com       the newest set of `pgark dump --all` into a new cluster
   pgark restore --globals-only -h new.example.com
@@ -57,6 +61,8 @@ pub(crate) struct Restore {
     further: RestoreChoice,
     #[command(flatten)]
     names: Names,
+    #[command(flatten)]
+    over: Over,
     #[command(flatten)]
     cluster: ClusterRestore,
     #[command(flatten)]
@@ -199,6 +205,12 @@ impl Restore {
                 "say with -d into which database to restore".to_owned(),
             ));
         }
+        if self.over.is_about_kept() {
+            return self
+                .over
+                .of_kept(&self.connection, self.how.role.as_deref(), cx)
+                .await;
+        }
         let mut selection = self.choice.selection(Side::Restore).await?;
         let repository = place::open(cx).await?;
         let settings = self.connection.settings(cx).await?;
@@ -209,9 +221,14 @@ impl Restore {
         };
         let archive = choose::archive(&repository, self.archive.as_deref(), &filter).await?;
         self.further.add_to(&mut selection, &archive).await?;
+        let options = self.options(selection);
+        self.over.ask(&archive, &settings, options.clean).await?;
+        if self.over.replaces() {
+            return Box::pin(replace::run(&archive, &settings, options, cx)).await;
+        }
         let started = Instant::now();
         let progress = cx.shown.progress();
-        let report = restore(&archive, &settings, &self.options(selection), progress).await?;
+        let report = restore(&archive, &settings, &options, progress).await?;
         cx.shown.finish();
         for warning in &report.warnings {
             cx.shown.warn_once(warning);

@@ -12,7 +12,7 @@ use crate::archive::marker::random_id;
 use crate::error::Result;
 use crate::pg::version::V13;
 use crate::pg::{ConnSettings, Session, connect};
-use crate::restore::create_database;
+use crate::restore::create;
 use crate::sql::{Ident, Literal, sql};
 use tokio_postgres::types::Type;
 
@@ -83,7 +83,7 @@ impl Scratch {
 
     /// Makes the database with the source's encoding and locale, and marks it.
     pub(super) async fn make(&mut self, source: &Source) -> Result<()> {
-        create_database(self.session(), &self.name, source, None).await?;
+        create::create(self.session(), &self.name, source, create::Place::default()).await?;
         self.comment(&self.mark).await
     }
 

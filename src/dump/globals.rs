@@ -188,7 +188,7 @@ async fn shared(session: &Session) -> Result<SharedFacts> {
 }
 
 /// The entries of the connected database as an object of its cluster, numbered from `first`.
-pub(super) async fn of_database(
+pub(crate) async fn of_database(
     session: &Session,
     first: EntryId,
     selection: &Selection,

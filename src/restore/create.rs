@@ -24,16 +24,30 @@ pub(super) async fn look(settings: &ConnSettings) -> Result<(Session, bool)> {
     Ok((session, !rows.is_empty()))
 }
 
+/// What a new database does not take from the source.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Place<'a> {
+    /// Where its tables are by default; that of the template otherwise.
+    pub(crate) tablespace: Option<&'a str>,
+    /// How many sessions of ordinary roles it takes.
+    pub(crate) connection_limit: Option<i32>,
+}
+
 /// Makes the database.
 pub(crate) async fn create(
     session: &Session,
     name: &str,
     source: &Source,
-    tablespace: Option<&str>,
+    place: Place<'_>,
 ) -> Result<()> {
-    let tablespace = tablespace.map(|name| sql![" TABLESPACE ", Ident::new(name)]);
+    let tablespace = place
+        .tablespace
+        .map(|name| sql![" TABLESPACE ", Ident::new(name)]);
+    let limit = place
+        .connection_limit
+        .map(|limit| sql![" CONNECTION LIMIT ", limit]);
     let statement = statement(name, source, session.version());
-    let statement = sql![statement, tablespace];
+    let statement = sql![statement, tablespace, limit];
     let object = format!("database {}", Ident::new(name).quoted());
     let outcome = session
         .batch(&object, "CREATE DATABASE", &statement.text())

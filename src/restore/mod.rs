@@ -13,7 +13,7 @@ mod check;
 mod clean;
 mod closure;
 mod copy_in;
-mod create;
+pub(crate) mod create;
 mod definitions;
 mod examine;
 mod executor;
@@ -46,7 +46,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub(crate) use create::create as create_database;
 pub(crate) use globals::{findings, findings_of_globals, restore_globals};
 pub(crate) use lacking::lacking;
 pub use options::{Check, RestoreOptions};
@@ -156,8 +155,11 @@ async fn restore_chosen(
     };
     let ledger = run.foresee(warnings);
     if options.create {
-        let tablespace = selection.database_tablespace(options);
-        create::create(&session, target.dbname(), source, tablespace).await?;
+        let place = create::Place {
+            tablespace: selection.database_tablespace(options),
+            connection_limit: None,
+        };
+        create::create(&session, target.dbname(), source, place).await?;
     }
     let first = settle(session, options).await?;
     clock.lap("preflight");

@@ -37,6 +37,7 @@ mod ordinary_user;
 mod packaging;
 mod planner_statistics;
 mod recipe;
+mod replacing;
 mod report;
 mod restore_basic;
 mod restore_names;

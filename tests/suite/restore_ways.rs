@@ -539,7 +539,7 @@ fn the_program_says_what_it_did_and_what_it_undid() {
     assert_eq!(code, Some(0), "{text}");
     // The table is in the way of nothing but is what is dropped the next time.
     target.psql("ALTER SCHEMA again RENAME TO s");
-    let (code, text) = restore(&["-c", "--if-exists", "-1", "-t", "s.t"]);
+    let (code, text) = restore(&["-c", "--yes", "--if-exists", "-1", "-t", "s.t"]);
     assert_eq!(code, Some(0), "{text}");
     assert!(
         text.contains("dropped first: 2 objects: index s.t u, table s.t"),
@@ -550,14 +550,14 @@ fn the_program_says_what_it_did_and_what_it_undid() {
         "CREATE FUNCTION public.no() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'no indexes here'; END$$;
          CREATE EVENT TRIGGER no ON ddl_command_start WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION public.no(); INSERT INTO s.t VALUES (2)",
     );
-    let (code, text) = restore(&["-c", "-1", "-t", "s.t"]);
+    let (code, text) = restore(&["-c", "--yes", "-1", "-t", "s.t"]);
     assert_eq!(code, Some(1), "{text}");
     assert!(
         text.contains("no indexes here") && text.contains("rolled back, nothing has changed"),
         "{text}"
     );
     assert_eq!(target.psql("SELECT count(*) FROM s.t"), "2\n");
-    let (code, text) = restore(&["-c", "-e", "-t", "s.t"]);
+    let (code, text) = restore(&["-c", "--yes", "-e", "-t", "s.t"]);
     assert_eq!(code, Some(3), "{text}");
     for wrong in [
         &["--if-exists"][..],
