@@ -69,7 +69,7 @@ pub(crate) async fn dump_later(
 ) -> Result<Archive> {
     let later = jiff::SignedDuration::from_hours(24 * days);
     dump_with(repository, name, tables, |manifest| {
-        manifest.created += later
+        manifest.created += later;
     })
     .await
 }
@@ -85,7 +85,7 @@ pub(crate) async fn dump_as(
         *written = Manifest {
             toc: std::mem::take(&mut written.toc),
             data_index: std::mem::take(&mut written.data_index),
-            totals: written.totals.clone(),
+            totals: written.totals,
             ..manifest
         };
     })

@@ -249,10 +249,10 @@ async fn first_live<'a>(
 ) -> Result<Option<&'a SeenLock>> {
     let mut now = None;
     for lock in seen {
-        if let Some(terms) = &lock.terms {
-            if own == Some(terms.id.as_str()) || terms.holder.is_dead().await {
-                continue;
-            }
+        if let Some(terms) = &lock.terms
+            && (own == Some(terms.id.as_str()) || terms.holder.is_dead().await)
+        {
+            continue;
         }
         let now = match now {
             Some(now) => now,

@@ -1,4 +1,4 @@
-//! What starts jobs at their times: lines for cron, units for systemd, a CronJob for Kubernetes, as text. Pure.
+//! What starts jobs at their times: lines for cron, units for systemd, a `CronJob` for Kubernetes, as text. Pure.
 //!
 //! This file owns what is started when; how each of the three writes it is a file of its own, and what the five fields say for
 //! them is in `fields`.
