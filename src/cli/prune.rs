@@ -204,9 +204,10 @@ fn row(one: &Decision) -> Vec<String> {
 
 fn summary(report: &PruneReport) -> String {
     let n = human::things(report.removed.len() as u64, "archive");
-    let done = match report.dry_run {
-        true => format!("{n} would be removed"),
-        false => format!("{n} removed"),
+    let done = if report.dry_run {
+        format!("{n} would be removed")
+    } else {
+        format!("{n} removed")
     };
     let swept = report
         .swept
@@ -255,8 +256,8 @@ fn of_sweep(swept: &Swept, dry_run: bool) -> String {
         .filter(|(of, _)| of.n_chunks > 0)
         .map(|(of, what)| format!("{} {what}", amount(of)))
         .collect();
-    match said.is_empty() {
-        true => "nothing to sweep".to_owned(),
-        false => said.join(", "),
+    if said.is_empty() {
+        return "nothing to sweep".to_owned();
     }
+    said.join(", ")
 }

@@ -257,7 +257,9 @@ mod tests {
             let mut needed = Needed::new(from, n_max);
             // As often as archives share chunks.
             for _ in 0..3 {
-                all.iter().for_each(|chunk| needed.add(chunk));
+                for chunk in &all {
+                    needed.add(chunk);
+                }
                 assert!(needed.gathered.capacity() + needed.sorted.capacity() <= 4 * n_max);
             }
             needed.sort_in();
@@ -282,7 +284,9 @@ mod tests {
         let mut needed = Needed::new(7, 1);
         let of_seven = (0..).map(digest).filter(|chunk| chunk.as_bytes()[0] == 7);
         let of_seven: Vec<Digest> = of_seven.take(3).collect();
-        of_seven.iter().for_each(|chunk| needed.add(chunk));
+        for chunk in &of_seven {
+            needed.add(chunk);
+        }
         needed.sort_in();
         assert_eq!(needed.covers(), 7..8);
         assert!(of_seven.iter().all(|chunk| needed.has(chunk)));

@@ -443,9 +443,10 @@ async fn race_for_a_chunk(with_lease: bool) -> bool {
     }
     place.store.pass(3 * HOUR_MS);
     let take = Lease::take(&place.repository, LeaseKind::Dump, "dump", Vec::new());
-    let lease = match with_lease {
-        true => Some(take.await.unwrap()),
-        false => None,
+    let lease = if with_lease {
+        Some(take.await.unwrap())
+    } else {
+        None
     };
     let (store, repository) = (Arc::clone(&place.store), place.repository.clone());
     let n_left = Arc::new(std::sync::Mutex::new(Vec::new()));
