@@ -1,3 +1,5 @@
+//! Whether cron, systemd and Kubernetes are told the same: tables, golden files, and the judgement of the programs themselves where they are.
+
 #![allow(
     clippy::print_stdout,
     reason = "a test says in its output what it left out and why"
