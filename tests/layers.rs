@@ -13,9 +13,12 @@ const LAYERS: &[&[&str]] = &[
     &["cli"],
     // A run of a job uses one verb after the other.
     &["jobs"],
+    // What is known of a repository, as a document.
+    &["page"],
     &["cluster"],
     // It asks what the verbs themselves would ask before they begin.
-    &["doctor"],
+    // A drill is a restore that nobody needed.
+    &["doctor", "drill"],
     // It reads what the verbs left behind, and runs of jobs tell by it what became of them.
     &["monitor"],
     &["dump", "restore", "manage"],
@@ -72,7 +75,7 @@ const OF_DRIVER: &[&str] = &[
     "types",
 ];
 const READERS_OF_ROWS: &[&str] = &[
-    "kinds", "catalog", "dump", "restore", "doctor", "error", "cli",
+    "kinds", "catalog", "dump", "restore", "doctor", "drill", "error", "cli",
 ];
 
 /// A path that a source file names, without what only tests name.

@@ -76,6 +76,9 @@ pub struct Drilled {
     /// The server's version, as people know it.
     #[serde(default)]
     pub server_version: String,
+    /// The name of the scratch database.
+    #[serde(default)]
+    pub scratch: String,
     /// From the beginning to a database that could have gone into service, in milliseconds: what the RTO is about.
     pub restore_ms: u64,
     /// With comparison and checks, in milliseconds.
@@ -83,6 +86,12 @@ pub struct Drilled {
     /// The recovery time objective, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rto_ms: Option<u64>,
+    /// How long each part took, in order.
+    #[serde(default)]
+    pub phases: Vec<DrilledPhase>,
+    /// Objects restored.
+    #[serde(default)]
+    pub n_objects: u64,
     /// Tables restored.
     pub n_tables: u64,
     /// Rows restored.
@@ -94,6 +103,9 @@ pub struct Drilled {
     /// The user's checks.
     #[serde(default)]
     pub checks: Vec<DrilledCheck>,
+    /// What people should know and is no failure, a sentence each.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// What went wrong, a sentence each; empty if the drill passed.
     #[serde(default)]
     pub problems: Vec<String>,
@@ -104,6 +116,15 @@ impl Drilled {
     pub fn passed(&self) -> bool {
         self.problems.is_empty()
     }
+}
+
+/// How long a part of a drill took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrilledPhase {
+    /// The part: `rows and indexes`.
+    pub name: String,
+    /// Wall time in milliseconds.
+    pub ms: u64,
 }
 
 /// One of the user's checks in a drill.

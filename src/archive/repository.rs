@@ -2,6 +2,7 @@
 
 mod commit;
 mod listing;
+mod summaries;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use crate::store::{Key, Store};
 use crate::toc::Entry;
 
 pub use listing::{GroupFilter, Listed};
+pub use summaries::{Known, Summarized, Summary};
 
 /// A store laid out to hold archives. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -5,14 +5,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::config_file::{self, Configured};
-use super::{Context, exit::Outcome, run, secrets};
+use super::{Context, exit::Outcome, place, run, secrets};
 use crate::archive::Repository;
 use crate::config::{Config, Place, Secret};
 use crate::error::{Error, Result};
 use crate::jobs::source_of;
 use crate::jobs::words::{self, JobPlan};
 use crate::pg::{Environment, connect};
-use crate::store::{self, Opening};
+use crate::store::{At, Opening};
 
 /// Looks at the configuration
 #[derive(Debug, clap::Args)]
@@ -183,22 +183,22 @@ async fn look(config: &Config) -> Vec<Problem> {
 /// A place at which the first run will make a repository is right as well; nothing is made by looking.
 async fn open(place: &Place) -> Result<()> {
     let opened = async {
-        let store = store::open(place, Opening::Existing).await?;
+        let store = place::opened(place, Opening::Existing).await?;
         Repository::open(store).await
     };
     match opened.await {
         Ok(_) => Ok(()),
-        Err(Error::NotFound { .. }) => match store::folder_of(&place.place) {
-            Ok(folder) => may_be_made(folder).await,
-            Err(_) => Ok(()),
+        Err(Error::NotFound { .. }) => match At::parse(&place.place)? {
+            At::Folder(folder) => may_be_made(&folder).await,
+            At::S3 | At::Untested(_) => Ok(()),
         },
         Err(error) => Err(error),
     }
 }
 
 /// True if the nearest folder above that is there is one.
-async fn may_be_made(folder: &str) -> Result<()> {
-    for above in std::path::Path::new(folder).ancestors() {
+async fn may_be_made(folder: &std::path::Path) -> Result<()> {
+    for above in folder.ancestors() {
         let above = if above.as_os_str().is_empty() {
             std::path::Path::new(".")
         } else {
@@ -213,7 +213,7 @@ async fn may_be_made(folder: &str) -> Result<()> {
         break;
     }
     Err(Error::failed(
-        folder,
+        folder.display(),
         "there is no such folder, and it cannot be made",
         "make it, or change the repository's place",
     ))

@@ -1,7 +1,5 @@
 //! `pgark doctor`: what stands in the way, said beforehand.
 
-use std::path::PathBuf;
-
 use super::connection::Connection;
 use super::{Context, choose, exit::Outcome, place, secrets};
 use crate::doctor::{Check, DoctorOptions, Level, doctor};
@@ -14,12 +12,13 @@ use crate::pg::{ConnSettings, Environment};
 Examples:
   pgark doctor -d shop                     can shop be dumped into ./backups?
   pgark doctor -d 'postgres://backup@db.example.com/shop' -r /mnt/backups
+  pgark doctor -d shop -r s3://backups/pg  is the bucket there, may it be written, does it overwrite?
   pgark doctor -d shop --target 'host=new dbname=shop'
                                            does the new server have the extensions that shop uses?
   pgark doctor -d shop --target 'host=new dbname=shop' --archive latest
                                            could the newest archive be restored there?
 
-Nothing is changed. Each line is ok, a warning or a problem, with what can be done about it. The exit code is 0 without \
+Nothing is changed; in a bucket a small object is written and removed. Each line is ok, a warning or a problem, with what can be done about it. The exit code is 0 without \
 problems, 15 with one.")]
 pub(crate) struct Doctor {
     #[command(flatten)]
@@ -34,7 +33,6 @@ pub(crate) struct Doctor {
 
 impl Doctor {
     pub(crate) async fn run(&self, cx: &Context) -> Result<Outcome> {
-        let folder = PathBuf::from(crate::store::folder_of(&place::of(cx).await?.place)?);
         let source = self.connection.settings(cx).await?;
         let environment = Environment::of_process();
         let target = self.target.as_deref();
@@ -48,7 +46,7 @@ impl Doctor {
             None => None,
         };
         let options = DoctorOptions {
-            repository: Some(folder),
+            repository: Some((place::of(cx).await?, environment.clone())),
             target: target.transpose()?,
             archive,
         };

@@ -15,6 +15,8 @@ pub(crate) enum Outcome {
     Damaged,
     /// The doctor, or a check of the configuration, found what stands in the way.
     Problems,
+    /// A drill did not pass.
+    NotPassed,
     /// Jobs ended, and the worst of them with this code.
     OfJobs(u8),
 }
@@ -27,6 +29,7 @@ impl Outcome {
             Outcome::Incomplete => 3,
             Outcome::Damaged => 11,
             Outcome::Problems => 15,
+            Outcome::NotPassed => 16,
             Outcome::OfJobs(code) => code,
         }
     }
@@ -105,6 +108,7 @@ mod tests {
             Outcome::Failed,
             Outcome::Damaged,
             Outcome::Problems,
+            Outcome::NotPassed,
         ];
         let mut used: Vec<u8> = errors().iter().map(code_of).collect();
         used.extend(outcomes.map(Outcome::exit_code));
@@ -122,5 +126,6 @@ mod tests {
         assert_eq!(Outcome::Failed.exit_code(), 1);
         assert_eq!(Outcome::Damaged.exit_code(), 11);
         assert_eq!(Outcome::Problems.exit_code(), 15);
+        assert_eq!(Outcome::NotPassed.exit_code(), 16);
     }
 }

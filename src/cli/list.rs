@@ -1,9 +1,14 @@
 //! `pgark list`: the archives of a repository.
 
+use std::path::PathBuf;
+
 use super::output::{columns, diagnostic};
 use super::{Context, choose, exit::Outcome, human, place};
+use crate::archive::Repository;
 use crate::error::Result;
-use crate::manage::list::{ArchiveList, ListRow, list};
+use crate::manage::list::{ArchiveList, ListCache, ListRow, list, list_with};
+use crate::pg::Environment;
+use crate::store::At;
 use crate::toc::printable;
 
 /// Lists the archives, oldest first
@@ -12,11 +17,15 @@ use crate::toc::printable;
 Examples:
   pgark list                        what is in ./backups
   pgark list -r /mnt/backups -d shop
+  pgark list -r s3://backups/pg --no-cache
   pgark list --json | jq '.[-1].name'")]
 pub(crate) struct List {
     /// Only archives of this database
     #[arg(short, long, value_name = "NAME")]
     dbname: Option<String>,
+    /// Read every archive in a bucket anew, and remember nothing (else summaries are kept below ~/.cache/pgark)
+    #[arg(long, env = "PGARK_NO_CACHE", hide_env_values = true)]
+    no_cache: bool,
 }
 
 impl List {
@@ -25,7 +34,11 @@ impl List {
         if let Some(problem) = repository.marker_problem() {
             diagnostic(format!("warning: {problem}"));
         }
-        let listed = list(&repository, &choose::of_database(self.dbname.as_deref())).await?;
+        let filter = choose::of_database(self.dbname.as_deref());
+        let listed = match self.cache(cx, &repository).await? {
+            Some(cache) => list_with(&repository, &filter, &cache).await?,
+            None => list(&repository, &filter).await?,
+        };
         if cx.common.json {
             cx.output.json(&listed.archives)?;
         } else if listed.archives.is_empty() && listed.damaged.is_empty() {
@@ -45,13 +58,28 @@ impl List {
     }
 }
 
+impl List {
+    /// Where a bucket's summaries are remembered. A folder is read as quickly as they are, and shows more of its damage so.
+    async fn cache(&self, cx: &Context, repository: &Repository) -> Result<Option<ListCache>> {
+        let far = At::parse(&place::of(cx).await?.place)?.is_far();
+        if self.no_cache || !far || repository.marker_problem().is_some() {
+            return Ok(None);
+        }
+        let environment = Environment::of_process();
+        let folder = environment.variable("XDG_CACHE_HOME").map(PathBuf::from);
+        let folder = folder.filter(|folder| folder.is_absolute());
+        let folder = folder.or_else(|| Some(environment.home?.join(".cache")));
+        Ok(folder.map(|folder| ListCache::in_folder(folder.join("pgark"))))
+    }
+}
+
 fn table(listed: &ArchiveList) -> String {
     let mut head = vec![
         "ARCHIVE", "CREATED", "DATABASE", "SCOPE", "TABLES", "ROWS", "RAW", "STORED", "NEW",
-        "VERIFIED",
+        "VERIFIED", "DRILLED",
     ];
     let right = [
-        false, false, false, false, true, true, true, true, true, false, false,
+        false, false, false, false, true, true, true, true, true, false, false, false,
     ];
     let mut rows: Vec<Vec<String>> = listed.archives.iter().map(row).collect();
     if listed.archives.iter().any(|one| one.set.is_some()) {
@@ -76,5 +104,10 @@ fn row(one: &ListRow) -> Vec<String> {
         human::bytes(one.stored_bytes),
         human::bytes(one.new_bytes),
         one.verified.map_or_else(|| "never".to_owned(), human::time),
+        match one.drilled {
+            None => "never".to_owned(),
+            Some(drill) if drill.passed => human::time(drill.at),
+            Some(drill) => format!("failed {}", human::time(drill.at)),
+        },
     ]
 }

@@ -3,21 +3,25 @@
 mod cat;
 mod choose;
 mod cluster;
+mod completions;
 mod config;
 mod config_file;
 mod connection;
 mod doctor;
+mod drill;
 mod dump;
 mod exec;
 mod exit;
 mod failure;
 mod init;
 mod list;
+mod manual;
 mod output;
 mod place;
 mod progress;
 mod prune;
 mod replicate;
+mod report;
 mod restore;
 mod row_text;
 mod run;
@@ -28,6 +32,7 @@ mod show;
 mod signals;
 mod sql;
 mod status;
+mod target;
 mod verify;
 
 use std::ffi::OsString;
@@ -83,12 +88,13 @@ struct Cli {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "General")]
 pub(crate) struct Common {
-    /// Folder with the archives
+    /// Where the archives are
     #[arg(
         short,
         long,
         global = true,
-        value_name = "FOLDER",
+        help = "Where the archives are: a folder, s3://BUCKET/PREFIX, or @NAME of the configuration (gs:// and az:// are untested)",
+        value_name = "PLACE",
         env = "PGARK_REPO",
         hide_env_values = true,
         default_value = "./backups"
@@ -130,11 +136,15 @@ enum Verb {
     Prune(prune::Prune),
     Replicate(replicate::Replicate),
     Doctor(doctor::Doctor),
+    Drill(drill::Drill),
     Status(status::Status),
     Run(run::Run),
     Schedule(schedule::ScheduleVerb),
     Config(config::ConfigVerb),
     Init(init::Init),
+    Report(report::Report),
+    Man(manual::Man),
+    Completions(completions::Completions),
 }
 
 /// What a running verb needs of the command line besides its own options.
@@ -159,11 +169,15 @@ impl Verb {
             Verb::Prune(verb) => verb.run(cx).await,
             Verb::Replicate(verb) => verb.run(cx).await,
             Verb::Doctor(verb) => verb.run(cx).await,
+            Verb::Drill(verb) => Box::pin(verb.run(cx)).await,
             Verb::Status(verb) => Box::pin(verb.run(cx)).await,
             Verb::Run(verb) => Box::pin(verb.run(cx)).await,
             Verb::Schedule(verb) => verb.run(cx).await,
             Verb::Config(verb) => verb.run(cx).await,
             Verb::Init(verb) => verb.run(cx).await,
+            Verb::Report(verb) => verb.run(cx).await,
+            Verb::Man(verb) => verb.run(cx),
+            Verb::Completions(verb) => verb.run(cx),
         }
     }
 }

@@ -1,11 +1,15 @@
 //! Where archives are: `--repo` becomes a repository. `@NAME` is one of the configuration.
 
+use std::sync::Arc;
+
+use super::output::diagnostic;
 use super::{Context, config_file};
 use crate::archive::Repository;
 use crate::archive::chunker::ChunkSettings;
 use crate::config::Place;
 use crate::error::{Error, Result};
-use crate::store::{self, Opening};
+use crate::pg::Environment;
+use crate::store::{self, At, Opening, Store};
 
 /// What `--repo` names.
 pub(crate) async fn of(cx: &Context) -> Result<Place> {
@@ -29,18 +33,29 @@ pub(crate) async fn named(text: &str, cx: &Context) -> Result<Place> {
 
 /// Opens the repository that `--repo` names to read archives.
 pub(crate) async fn open(cx: &Context) -> Result<Repository> {
-    let store = store::open(&of(cx).await?, Opening::Existing).await?;
+    let store = opened(&of(cx).await?, Opening::Existing).await?;
     Repository::open_for_reading(store).await
 }
 
 /// Opens the repository that `--repo` names to change what is in it.
 pub(crate) async fn open_to_change(cx: &Context) -> Result<Repository> {
-    let store = store::open(&of(cx).await?, Opening::Existing).await?;
+    let store = opened(&of(cx).await?, Opening::Existing).await?;
     Repository::open(store).await
 }
 
 /// Opens the repository that `--repo` names, or makes it.
 pub(crate) async fn open_or_create(cx: &Context) -> Result<Repository> {
-    let store = store::open(&of(cx).await?, Opening::Create).await?;
+    let store = opened(&of(cx).await?, Opening::Create).await?;
     Repository::open_or_create(store, ChunkSettings::default()).await
+}
+
+/// Opens the store at `place` with the keys of this process's environment.
+pub(crate) async fn opened(place: &Place, opening: Opening) -> Result<Arc<dyn Store>> {
+    if let At::Untested(service) = At::parse(&place.place)? {
+        diagnostic(format!(
+            "warning: {service} is reached by a well-known library, but pgark was never tested with the real service: verify what you dump"
+        ));
+    }
+    let environment = Environment::of_process();
+    store::open(place, opening, &|name| environment.variable(name)).await
 }

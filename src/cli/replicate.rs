@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::manage::replicate::{
     CopyState, PresentCheck, ReplicateOptions, ReplicateReport, replicate,
 };
-use crate::store::{self, Opening};
+use crate::store::Opening;
 
 /// Copies archives into other repositories, proving every chunk on the way
 #[derive(Debug, clap::Args)]
@@ -204,7 +204,7 @@ async fn copy_to(
     options: &ReplicateOptions,
     cx: &Context,
 ) -> Result<ReplicateReport> {
-    let store = store::open(place, Opening::Create).await?;
+    let store = place::opened(place, Opening::Create).await?;
     let to = Repository::open_or_create(store, from.marker().chunks).await?;
     replicate(from, &to, options, cx.shown.progress().as_ref()).await
 }

@@ -8,6 +8,7 @@ use super::output::columns;
 use super::{Context, choose, exit::Outcome, human, place};
 use crate::archive::Archive;
 use crate::archive::manifest::{ClusterSet, Manifest, Skipped};
+use crate::archive::records::Drilled;
 use crate::error::Result;
 use crate::selection::list;
 use crate::toc::{DataOf, Entry, Part, printable};
@@ -33,6 +34,9 @@ pub(crate) struct Show {
     list: bool,
 }
 
+/// Drills that are named, the newest first.
+const DRILLS_SHOWN: usize = 10;
+
 /// `show --json`. The fields are API.
 #[derive(Debug, Serialize)]
 struct Shown<'a> {
@@ -54,6 +58,7 @@ struct Shown<'a> {
     new_bytes: u64,
     tables: Vec<TableRow>,
     entries: Vec<EntryRow>,
+    drills: &'a [Drilled],
 }
 
 #[derive(Debug, Serialize)]
@@ -88,10 +93,15 @@ impl Show {
             return Ok(Outcome::Done);
         }
         let tables = tables(&archive, &entries).await?;
+        let mut drills = repository.drills_of(archive.name(), DRILLS_SHOWN).await?;
+        drills.retain(|drilled| drilled.manifest == archive.seal());
         if cx.common.json {
-            cx.output.json(&shown(&archive, &entries, tables))?;
+            let mut shown = shown(&archive, &entries, tables);
+            shown.drills = &drills;
+            cx.output.json(&shown)?;
         } else {
             print(&archive, &entries, tables, cx)?;
+            print_drills(&drills, cx)?;
         }
         Ok(Outcome::Done)
     }
@@ -143,6 +153,7 @@ fn shown<'a>(archive: &'a Archive, entries: &[Entry], tables: Vec<TableRow>) -> 
         new_bytes: manifest.totals.new_bytes,
         tables,
         entries: entries.iter().map(entry_row).collect(),
+        drills: &[],
     }
 }
 
@@ -211,6 +222,23 @@ fn print(
         let head = ["ENTRY", "KIND", "NAME", "OWNER"];
         let text = columns(&head, &rows, &[true, false, false, false]);
         cx.output.line(format!("\n{text}"))?;
+    }
+    Ok(())
+}
+
+fn print_drills(drills: &[Drilled], cx: &Context) -> Result<()> {
+    for (at, drilled) in drills.iter().enumerate() {
+        let space = if at == 0 { "\n" } else { "" };
+        let restoring = human::duration(std::time::Duration::from_millis(drilled.restore_ms));
+        let became = match drilled.problems.first() {
+            None => format!("passed, restored in {restoring}"),
+            Some(problem) => format!("FAILED: {}", printable(problem)),
+        };
+        cx.output.line(format!(
+            "{space}drill at {} on {}: {became}",
+            human::time(drilled.at),
+            printable(&drilled.server)
+        ))?;
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::monitor::alerts::Memory;
 use crate::monitor::status::{JobStatus, Opened, StatusOptions, StatusReport};
 use crate::monitor::{Clock, metrics, notify, small_file, status};
-use crate::store::{self, Opening};
+use crate::store::Opening;
 use crate::toc::printable;
 
 /// The default of `--repo`: with another one the repository is meant, not the configuration's jobs.
@@ -153,7 +153,7 @@ impl Status {
 }
 
 async fn open(place: &crate::config::Place) -> Result<Repository> {
-    let store = store::open(place, Opening::Existing).await?;
+    let store = place::opened(place, Opening::Existing).await?;
     Repository::open_for_reading(store).await
 }
 

@@ -6,6 +6,7 @@ use super::keep::Keep;
 use super::period::Period;
 use super::schedule::Schedule;
 use super::secret::Secret;
+use crate::error::Error;
 
 /// Something that is done regularly.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -180,6 +181,38 @@ pub struct SqlCheck {
     pub sql: String,
     /// The value as text.
     pub expect: String,
+}
+
+impl SqlCheck {
+    /// Reads `NAME: SQL = VALUE`: the name ends at the first colon with a blank behind it, the value begins after the last
+    /// equals sign between blanks.
+    pub fn parse(text: &str) -> Result<SqlCheck, String> {
+        let problem = || format!("{text:?} is no check; write it as 'NAME: SQL = VALUE'");
+        let (name, rest) = text.split_once(": ").ok_or_else(problem)?;
+        let (sql, expect) = rest.rsplit_once(" = ").ok_or_else(problem)?;
+        let [name, sql] = [name, sql].map(str::trim);
+        if name.is_empty() || sql.is_empty() {
+            return Err(problem());
+        }
+        Ok(SqlCheck {
+            name: name.to_owned(),
+            sql: sql.to_owned(),
+            expect: expect.to_owned(),
+        })
+    }
+
+    /// Reads a file of checks: `[[check]]` with `name`, `sql` and `expect`. `file` stands in errors.
+    pub fn parse_file(text: &str, file: &str) -> Result<Vec<SqlCheck>, Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Checks {
+            #[serde(default)]
+            check: Vec<SqlCheck>,
+        }
+        let checks: Checks = toml::from_str(text)
+            .map_err(|problem| Error::Usage(format!("{file}: {}", problem.to_string().trim())))?;
+        Ok(checks.check)
+    }
 }
 
 impl Job {

@@ -1,3 +1,5 @@
+//! What a configuration may say, and what its errors say.
+
 use super::*;
 
 const WHOLE: &str = r#"
@@ -134,4 +136,28 @@ fn secrets_are_never_in_the_file() {
     assert_eq!(secret.read(|_| Some("a\n".to_owned())).unwrap(), "a");
     let missing = secret.read(|_| None).unwrap_err().to_string();
     assert_eq!(missing, "environment variable X: is not set");
+}
+
+#[test]
+fn a_check_is_a_line_or_a_table() {
+    let read = |text| SqlCheck::parse(text).map(|c| format!("{}|{}|{}", c.name, c.sql, c.expect));
+    assert_eq!(
+        read("paid: SELECT sum(x)::text FROM t WHERE a = 1 = 17.50").unwrap(),
+        "paid|SELECT sum(x)::text FROM t WHERE a = 1|17.50"
+    );
+    assert_eq!(read("none: SELECT 'a' = ").unwrap(), "none|SELECT 'a'|");
+    for wrong in [
+        "",
+        "a",
+        "a: SELECT 1",
+        ": SELECT 1 = 1",
+        "a:  = 1",
+        "a:SELECT 1 = 1",
+    ] {
+        assert!(read(wrong).is_err(), "{wrong}");
+    }
+    let file = "[[check]]\nname = 'n'\nsql = 'SELECT 1'\nexpect = '1'\n";
+    assert_eq!(SqlCheck::parse_file(file, "c.toml").unwrap()[0].expect, "1");
+    let error = SqlCheck::parse_file("[[check]]\nname = 'n'\n", "c.toml").unwrap_err();
+    assert!(error.to_string().starts_with("c.toml: "), "{error}");
 }

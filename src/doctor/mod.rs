@@ -7,15 +7,14 @@ mod repository;
 mod server;
 mod target;
 
-use std::path::PathBuf;
-
 use serde::Serialize;
 
 use crate::archive::Archive;
+use crate::config::Place;
 use crate::error::Error;
 use crate::pg::pin::{DumpPins, pin_dump_session};
 use crate::pg::pooler::require_own_backend;
-use crate::pg::{ConnSettings, Session, connect};
+use crate::pg::{ConnSettings, Environment, Session, connect};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -84,8 +83,8 @@ impl Check {
 /// What the doctor looks at. Only the source is looked at in any case.
 #[derive(Debug, Clone, Default)]
 pub struct DoctorOptions {
-    /// The folder of the repository.
-    pub repository: Option<PathBuf>,
+    /// The repository's place, and the variables in which the keys of a bucket may be.
+    pub repository: Option<(Place, Environment)>,
     /// The database to restore into.
     pub target: Option<ConnSettings>,
     /// The archive to restore there; without one the source's extensions are looked for on the target.
@@ -111,8 +110,8 @@ pub async fn doctor(source: &ConnSettings, options: &DoctorOptions) -> DoctorRep
         seen = database::look(&session, &mut checks).await;
         session.close().await;
     }
-    if let Some(folder) = &options.repository {
-        repository::look(folder, seen.bytes_to_save, &mut checks).await;
+    if let Some((place, environment)) = &options.repository {
+        repository::look(place, environment, seen.bytes_to_save, &mut checks).await;
     }
     if let Some(target) = &options.target {
         target::look(target, options.archive.as_ref(), &seen, &mut checks).await;

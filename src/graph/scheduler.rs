@@ -1,8 +1,8 @@
 //! The restore scheduler as a value: which task may start now. Pure; the executor owns connections and clocks.
 //!
-//! Needs and locks hold a task back; beside these privileges wait for everything before them, the final stage for
-//! everything before that, and tasks marked *serial* run alone, in order. Of the tasks that may start, the one with
-//! the longest way to the end starts first: not the largest, but the one that most is waiting behind.
+//! Needs and locks hold a task back; beside these privileges wait for everything before them, and the final stage for
+//! everything before that. Of the tasks that may start, the one with the longest way to the end starts first: not the
+//! largest, but the one that most is waiting behind.
 //!
 //! A blocked task waits at the one *gate* that stopped it, and is looked at again only when that gate opens, so
 //! thousands of tasks that wait for one table cost nothing while others start.
@@ -23,7 +23,7 @@ pub enum Outcome {
     Failed,
 }
 
-/// What may hold a ready task back, beside the order of serial tasks. Ordered only to be a map's key.
+/// What may hold a ready task back. Ordered only to be a map's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Gate {
     /// As many heavy tasks as may run are running.
@@ -63,7 +63,6 @@ pub struct Scheduler {
     held: Vec<[u32; MODES.len()]>,
     heavy_running: usize,
     running: usize,
-    serial_runs: bool,
     /// Not yet done, failed or skipped: before privileges, privileges, final.
     remaining: [usize; 3],
     /// Tasks with all needs met, and the gate each was called from, if any.
@@ -71,8 +70,6 @@ pub struct Scheduler {
     parked: BTreeMap<Gate, BinaryHeap<Reverse<Rank>>>,
     /// Tasks with all needs met that wait for the stages before theirs.
     behind_stages: [Vec<TaskId>; 3],
-    /// Serial tasks in the order in which they start, last first.
-    serial_left: Vec<TaskId>,
     skipped: Vec<(TaskId, TaskId)>,
 }
 
@@ -86,7 +83,6 @@ struct Planned {
     rank: Rank,
     barrier: usize,
     heavy: bool,
-    serial: bool,
     state: State,
 }
 
@@ -96,15 +92,7 @@ impl Scheduler {
     /// # Errors
     /// [`PlanProblem`] if the tasks could never all be run.
     pub fn new(tasks: Vec<Task>, limits: Limits) -> Result<Scheduler, PlanProblem> {
-        let Plan {
-            users,
-            order,
-            by_rank,
-        } = Plan::new(&tasks)?;
-        let mut serial_left = order;
-        serial_left.retain(|id| tasks[id.index()].serial);
-        serial_left.reverse();
-
+        let Plan { users, by_rank } = Plan::new(&tasks)?;
         let mut remaining = [0; 3];
         let mut relations = HashMap::new();
         let mut planned: Vec<Planned> = Vec::with_capacity(tasks.len());
@@ -122,12 +110,10 @@ impl Scheduler {
             held: vec![[0; MODES.len()]; relations.len()],
             heavy_running: 0,
             running: 0,
-            serial_runs: false,
             remaining,
             ready: BinaryHeap::new(),
             parked: BTreeMap::new(),
             behind_stages: [const { Vec::new() }; 3],
-            serial_left,
             skipped: Vec::new(),
         };
         for id in scheduler.by_rank.clone() {
@@ -141,25 +127,12 @@ impl Scheduler {
     /// Starts the most urgent task that may start now. `None` if nothing can until a running task ends.
     /// The caller must [`finish`](Scheduler::finish) every task that it started.
     pub fn start_next(&mut self) -> Option<TaskId> {
-        if self.serial_runs {
-            return None;
-        }
-        if let Some(id) = self.next_serial() {
-            // Others are let run out first: nothing may run beside it.
-            return (self.running == 0).then(|| {
-                self.serial_left.pop();
-                self.serial_runs = true;
-                self.start(id)
-            });
-        }
         while let Some(Reverse((rank, called_from))) = self.ready.pop() {
             let id = self.by_rank[rank as usize];
             let blocked_by = self.blocked_by(id);
             match blocked_by {
                 Some(gate) => self.parked.entry(gate).or_default().push(Reverse(rank)),
-                None => {
-                    self.start(id);
-                }
+                None => self.start(id),
             }
             // The gate may have room for another, whether this one went through or waits elsewhere.
             if let Some(gate) = called_from {
@@ -180,9 +153,6 @@ impl Scheduler {
         let task = &self.tasks[id.index()];
         assert_eq!(task.state, State::Running, "task {} is not running", id.0);
         self.running -= 1;
-        if task.serial {
-            self.serial_runs = false;
-        }
         let heavy = task.heavy;
         let locks = task.locks.clone();
         for (relation, mode) in &locks {
@@ -222,8 +192,7 @@ impl Scheduler {
     /// True if tasks are left, none runs and none can start. [`Scheduler::new`] refuses the plans that could
     /// come to this, so it is a defect if it ever happens; an executor checks it rather than wait for ever.
     pub fn is_stuck(&self) -> bool {
-        let serial_ready = self.next_serial_ready().is_some();
-        !self.is_done() && self.running == 0 && self.ready.is_empty() && !serial_ready
+        !self.is_done() && self.running == 0 && self.ready.is_empty()
     }
 
     /// The skipped tasks, each with the failed task that is the cause, in the order in which they were skipped.
@@ -241,30 +210,13 @@ impl Scheduler {
         self.remaining.iter().sum()
     }
 
-    /// The next serial task, if it can start as soon as nothing else runs.
-    fn next_serial(&mut self) -> Option<TaskId> {
-        while let Some(id) = self.serial_left.last()
-            && self.tasks[id.index()].state == State::Settled
-        {
-            self.serial_left.pop();
-        }
-        self.next_serial_ready()
-    }
-
-    fn next_serial_ready(&self) -> Option<TaskId> {
-        let is_left = |id: &&TaskId| self.tasks[id.index()].state != State::Settled;
-        let next = self.serial_left.iter().rev().find(is_left)?;
-        let task = &self.tasks[next.index()];
-        (task.needs_left == 0 && self.is_stage_open(task.barrier)).then_some(*next)
-    }
-
     fn is_stage_open(&self, barrier: usize) -> bool {
         self.remaining[..barrier]
             .iter()
             .all(|n_tasks| *n_tasks == 0)
     }
 
-    fn start(&mut self, id: TaskId) -> TaskId {
+    fn start(&mut self, id: TaskId) {
         let task = &mut self.tasks[id.index()];
         task.state = State::Running;
         for (relation, mode) in &task.locks {
@@ -272,14 +224,11 @@ impl Scheduler {
         }
         self.heavy_running += usize::from(task.heavy);
         self.running += 1;
-        id
     }
 
     fn needs_met(&mut self, id: TaskId) {
         let task = &self.tasks[id.index()];
-        if task.serial {
-            // It starts from `serial_left`.
-        } else if self.is_stage_open(task.barrier) {
+        if self.is_stage_open(task.barrier) {
             self.ready.push(Reverse((task.rank, None)));
         } else {
             self.behind_stages[task.barrier].push(id);
@@ -380,7 +329,6 @@ impl Planned {
             rank: 0,
             barrier: barrier(task.stage),
             heavy: task.heavy,
-            serial: task.serial,
             state: State::Waiting,
         }
     }

@@ -33,9 +33,6 @@ pub struct Task {
     pub cost: u64,
     /// True if it wants much memory (index builds): no more than [`Limits::heavy_max`] of these run at once.
     pub heavy: bool,
-    /// True if nothing may run beside it. Serial tasks start in the order of needs, stage and number,
-    /// and before other tasks as soon as the next of them can.
-    pub serial: bool,
 }
 
 impl Task {
@@ -47,7 +44,6 @@ impl Task {
             stage,
             cost,
             heavy: false,
-            serial: false,
         }
     }
 }
@@ -104,8 +100,6 @@ fn numbers(members: &[TaskId]) -> String {
 pub(super) struct Plan {
     /// By task: who needs it.
     pub(super) users: Vec<Vec<TaskId>>,
-    /// An order in which the tasks could be run one by one.
-    pub(super) order: Vec<TaskId>,
     /// The order of urgency.
     pub(super) by_rank: Vec<TaskId>,
 }
@@ -116,11 +110,7 @@ impl Plan {
         let users = users_of(tasks);
         let order = run_order(tasks, &users)?;
         let by_rank = by_priority(tasks, &users, &order);
-        Ok(Plan {
-            users,
-            order,
-            by_rank,
-        })
+        Ok(Plan { users, by_rank })
     }
 }
 

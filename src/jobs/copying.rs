@@ -19,7 +19,7 @@ pub(super) async fn copy(
     from: &Repository,
     replica: &Replica,
 ) -> Result<(StepOutcome, String)> {
-    let to = repository_at(around.place(&replica.repository)?).await?;
+    let to = repository_at(around.place(&replica.repository)?, around.environment).await?;
     let options = ReplicateOptions {
         filter: archives_of(job),
         only: replica.only.clone(),

@@ -72,8 +72,9 @@ pub fn source_of(job: &Job, environment: &Environment) -> Result<ConnSettings> {
 }
 
 /// Opens the repository at `place`, or makes it.
-pub async fn repository_at(place: &Place) -> Result<Repository> {
-    let store = store::open(place, Opening::Create).await?;
+pub async fn repository_at(place: &Place, environment: &Environment) -> Result<Repository> {
+    let variables = |name: &str| environment.variable(name);
+    let store = store::open(place, Opening::Create, &variables).await?;
     Repository::open_or_create(store, ChunkSettings::default()).await
 }
 
@@ -83,7 +84,7 @@ pub async fn repository_at(place: &Place) -> Result<Repository> {
 /// If the future is dropped, the lock is released and the record says that the run was interrupted, where the runtime lives on for a moment.
 pub async fn run_job(around: &Surroundings<'_>, job: &Job) -> JobReport {
     let mut run = Run::new(around, job);
-    let opened = async { repository_at(around.place(&job.repository)?).await };
+    let opened = async { repository_at(around.place(&job.repository)?, around.environment).await };
     let Some(repository) = run.note_failure("repository", opened.await) else {
         run.end(None).await;
         return run.into_report();

@@ -1,4 +1,6 @@
-//! What `pgark list` shows. Printing belongs to `cli`.
+//! What `pgark list` shows. Printing belongs to `cli`, remembering it between runs to `cache`.
+
+mod cache;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,10 +8,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::archive::manifest::{Group, Manifest, Scope};
+use crate::archive::manifest::{Group, Scope};
 use crate::archive::name::ArchiveName;
-use crate::archive::repository::{GroupFilter, Listed, Repository, manifest_key};
+use crate::archive::repository::{
+    GroupFilter, Known, Repository, Summarized, Summary, manifest_key,
+};
 use crate::error::{Error, Result};
+
+pub use cache::ListCache;
 
 /// One archive, as `list --json` gives it. The fields are API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -40,8 +46,19 @@ pub struct ListRow {
     pub new_bytes: u64,
     /// When it was last verified and found whole; `None` if never.
     pub verified: Option<Timestamp>,
+    /// Its newest drill; `None` if there was none.
+    pub drilled: Option<ListedDrill>,
     /// What users or jobs attached.
     pub tags: BTreeMap<String, String>,
+}
+
+/// What became of a drill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ListedDrill {
+    /// When it began.
+    pub at: Timestamp,
+    /// True if nothing went wrong.
+    pub passed: bool,
 }
 
 /// An archive that cannot be listed because its manifest cannot be read.
@@ -68,23 +85,56 @@ pub struct ArchiveList {
 
 /// Lists the archives of the groups that `filter` chooses. A damaged one whose group is unknown is always listed.
 pub async fn list(repository: &Repository, filter: &GroupFilter) -> Result<ArchiveList> {
+    let (summaries, _) = repository.summaries(&Known::default()).await?;
+    chosen(repository, filter, summaries).await
+}
+
+/// The same, with what `cache` remembers: of archives that the store shows unchanged nothing is read.
+pub async fn list_with(
+    repository: &Repository,
+    filter: &GroupFilter,
+    cache: &ListCache,
+) -> Result<ArchiveList> {
+    let known = cache.load(repository).await;
+    let (summaries, now_known) = repository.summaries(&known).await?;
+    if now_known != known {
+        cache.save(repository, now_known).await;
+    }
+    chosen(repository, filter, summaries).await
+}
+
+async fn chosen(
+    repository: &Repository,
+    filter: &GroupFilter,
+    summaries: Vec<Summarized>,
+) -> Result<ArchiveList> {
+    let drills = repository.newest_drills().await?;
     let mut list = ArchiveList::default();
-    for listed in repository.archives().await? {
-        if listed
+    let location = repository.location();
+    for found in summaries {
+        if found
             .group
             .as_ref()
             .is_some_and(|group| !filter.fits(group))
         {
             continue;
         }
-        let key = manifest_key(&listed.name);
-        let location = format!("{}/{key}", repository.location().trim_end_matches('/'));
-        match listed.manifest.clone() {
-            Ok(manifest) => list.archives.push(row(&listed, &manifest, location)),
+        let key = manifest_key(&found.name);
+        let location = format!("{}/{key}", location.trim_end_matches('/'));
+        match found.summary {
+            Ok(summary) => {
+                let drilled = drills.get(&summary.name);
+                let drilled = drilled.filter(|drilled| drilled.manifest == summary.seal);
+                let drilled = drilled.map(|drilled| ListedDrill {
+                    at: drilled.at,
+                    passed: drilled.passed(),
+                });
+                list.archives.push(row(summary, location, drilled));
+            }
             Err(error) => list.damaged.push(DamagedRow {
-                name: listed.name,
+                name: found.name,
                 location,
-                group: listed.group,
+                group: found.group,
                 error,
             }),
         }
@@ -92,21 +142,22 @@ pub async fn list(repository: &Repository, filter: &GroupFilter) -> Result<Archi
     Ok(list)
 }
 
-fn row(listed: &Listed, manifest: &Manifest, location: String) -> ListRow {
+fn row(summary: Summary, location: String, drilled: Option<ListedDrill>) -> ListRow {
     ListRow {
-        name: manifest.name.clone(),
+        name: summary.name,
         location,
-        group: manifest.group.to_string(),
-        scope: manifest.group.scope,
-        set: manifest.set.as_ref().map(|set| set.name.clone()),
-        created: manifest.created,
-        database: manifest.group.database.clone(),
-        tables: manifest.totals.n_tables,
-        rows: manifest.totals.n_rows,
-        raw_bytes: manifest.totals.raw_bytes,
-        stored_bytes: manifest.totals.stored_bytes,
-        new_bytes: manifest.totals.new_bytes,
-        verified: listed.verified.as_ref().map(|verified| verified.at),
-        tags: manifest.tags.clone(),
+        group: summary.group.to_string(),
+        scope: summary.group.scope,
+        set: summary.set,
+        created: summary.created,
+        database: summary.group.database,
+        tables: summary.totals.n_tables,
+        rows: summary.totals.n_rows,
+        raw_bytes: summary.totals.raw_bytes,
+        stored_bytes: summary.totals.stored_bytes,
+        new_bytes: summary.totals.new_bytes,
+        verified: summary.verified.map(|verified| verified.at),
+        drilled,
+        tags: summary.tags,
     }
 }

@@ -49,6 +49,11 @@ impl Environment {
         }
     }
 
+    /// A variable's value; an empty one counts as unset.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        self.var(name).map(str::to_owned)
+    }
+
     /// A variable's value; an empty one counts as unset, as in libpq.
     pub(super) fn var(&self, name: &str) -> Option<&str> {
         self.vars

@@ -25,7 +25,7 @@ pub(super) async fn look(settings: &ConnSettings) -> Result<(Session, bool)> {
 }
 
 /// Makes the database.
-pub(super) async fn create(
+pub(crate) async fn create(
     session: &Session,
     name: &str,
     source: &Source,

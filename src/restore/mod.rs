@@ -19,6 +19,7 @@ mod examine;
 mod executor;
 mod forbidden;
 mod globals;
+mod lacking;
 mod leftover;
 mod load;
 mod losses;
@@ -45,7 +46,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub(crate) use create::create as create_database;
 pub(crate) use globals::{findings, findings_of_globals, restore_globals};
+pub(crate) use lacking::lacking;
 pub use options::{Check, RestoreOptions};
 pub use report::{
     Checked, Difference, Dropped, Failure, Forbidden, LeftRow, LeftRows, Loss, Mention, Phase,

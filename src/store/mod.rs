@@ -16,12 +16,14 @@ pub(crate) mod fault;
 pub(crate) mod hooked;
 mod local;
 mod memory;
+mod object;
 mod open;
 mod room;
 
 pub use local::LocalStore;
 pub use memory::MemoryStore;
-pub use open::{Opening, folder_of, open};
+pub use object::BucketStore;
+pub use open::{At, Opening, Variables, open};
 pub use room::Room;
 
 /// A key: segments of `[A-Za-z0-9._-]` separated by `/`, none of them empty or with a leading dot (so neither `.` nor `..`).

@@ -36,7 +36,6 @@ impl HandMade {
 
     /// Adds an entry given as JSON without its number; `name` is `schema.relation.name`, `schema.name` or `name`.
     pub(crate) fn entry(&mut self, label: &str, name: &str, stage: &str, rest: &Value) -> u32 {
-        let id = u32::try_from(self.entries.len()).unwrap();
         let parts: Vec<&str> = name.split('.').collect();
         let name = match parts.as_slice() {
             [schema, relation, name] => {
@@ -45,6 +44,16 @@ impl HandMade {
             [schema, name] => json!({"schema": schema, "name": name}),
             _ => json!({"name": name}),
         };
+        self.with_name(label, &name, stage, rest)
+    }
+
+    /// Adds an entry without a schema, whose name may have dots and anything else in it.
+    pub(crate) fn named(&mut self, label: &str, name: &str, stage: &str, rest: &Value) -> u32 {
+        self.with_name(label, &json!({ "name": name }), stage, rest)
+    }
+
+    fn with_name(&mut self, label: &str, name: &Value, stage: &str, rest: &Value) -> u32 {
+        let id = u32::try_from(self.entries.len()).unwrap();
         let mut entry = json!({"id": id, "label": label, "name": name, "stage": stage});
         for (key, value) in rest.as_object().unwrap() {
             entry[key] = value.clone();

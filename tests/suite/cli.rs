@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::support::{Database, Server, block_on, majors, pgark};
 
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 18] = [
     "dump",
     "list",
     "show",
@@ -22,11 +22,13 @@ const VERBS: [&str; 16] = [
     "replicate",
     "prune",
     "doctor",
+    "drill",
     "run",
     "schedule",
     "config",
     "init",
     "status",
+    "report",
 ];
 
 fn run(command: &mut Command) -> Output {
@@ -127,7 +129,7 @@ fn a_wrong_command_line_ends_with_2() {
         &["exec", "-d", "x"],
         &["restore"],
         &["sql", "--inserts"],
-        &["list", "-r", "s3://bucket/prefix"],
+        &["list", "-r", "ftp://bucket/prefix"],
         &["dump", "-d", "postgres://h/x?sslmode=maybe"],
         &["list", "-h", "server"],
     ] {
@@ -139,7 +141,7 @@ fn a_wrong_command_line_ends_with_2() {
     let value: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(value["error"]["exit_code"], 2);
     assert_eq!(err, "");
-    let (_, err) = ends_with(2, pgark().args(["list", "-r", "s3://bucket"]));
+    let (_, err) = ends_with(2, pgark().args(["list", "-r", "ftp://bucket"]));
     assert!(err.contains("s3://") && err.contains("folder"), "{err}");
 }
 
@@ -382,6 +384,7 @@ fn lists_and_shows(place: &Place, shop: &Database) {
         "stored_bytes",
         "new_bytes",
         "verified",
+        "drilled",
     ] {
         assert!(first.get(field).is_some(), "{field}: {first}");
         assert!(

@@ -27,7 +27,7 @@ fn limited() -> Command {
 }
 
 /// The peak of the resident memory of a process in bytes, while it lives (`VmHWM`, proc(5)).
-fn peak_bytes(pid: u32) -> Option<u64> {
+pub(crate) fn peak_bytes(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;

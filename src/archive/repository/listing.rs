@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
 
 use super::{Archive, Repository, archive_of};
 use crate::archive::digest::Digest;
@@ -13,9 +14,13 @@ use crate::archive::manifest::{Group, Manifest, Scope};
 use crate::archive::name::ArchiveName;
 use crate::archive::records::{Announced, Drilled, Ran, RecordKey, Verified};
 use crate::error::{Error, Result};
+use crate::store::Stored;
 
 /// Small documents that are read at once while listing.
-const READS_AT_ONCE: usize = 16;
+pub(super) const READS_AT_ONCE: usize = 16;
+
+/// The newest verification of each archive, by its record's key: when it began, and what the store says of the record.
+pub(super) type Stamps = BTreeMap<ArchiveName, (Timestamp, Stored)>;
 
 /// What a listing knows of one archive.
 #[derive(Debug, Clone)]
@@ -63,7 +68,7 @@ impl GroupFilter {
 impl Repository {
     /// All archives, oldest first. Damaged manifests are listed as damaged; where they have no announcement they come last.
     pub async fn archives(&self) -> Result<Vec<Listed>> {
-        let stamps = self.newest_stamps().await?;
+        let stamps = Arc::new(self.newest_stamps().await?);
         let keys = self.store().list("archives").await?;
         // Gathered first: a stream that borrows here would keep callers from spawning this.
         let names: Vec<ArchiveName> = keys
@@ -71,7 +76,7 @@ impl Repository {
             .filter_map(|stored| archive_of(&stored.key))
             .collect();
         let mut listed: Vec<Listed> = stream::iter(names)
-            .map(|name| self.look_at(name, &stamps))
+            .map(|name| self.look_at_beside(name, &stamps))
             .buffer_unordered(READS_AT_ONCE)
             .try_filter_map(|listed| async { Ok(listed) })
             .try_collect()
@@ -142,12 +147,26 @@ impl Repository {
         self.read(&listed.name).await
     }
 
+    /// Looks at an archive in a task of its own, so that several cores read manifests.
     /// `None` if the manifest has gone since it was listed.
-    async fn look_at(
+    pub(super) fn look_at_beside(
         &self,
         name: ArchiveName,
-        stamps: &BTreeMap<ArchiveName, RecordKey>,
-    ) -> Result<Option<Listed>> {
+        stamps: &Arc<Stamps>,
+    ) -> impl Future<Output = Result<Option<Listed>>> + use<> {
+        let (repository, stamps) = (self.clone(), Arc::clone(stamps));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { repository.look_at(name, &stamps).await });
+        async move {
+            // A set ends its tasks when it is dropped.
+            match tasks.join_next().await.expect("one was spawned") {
+                Ok(looked) => looked,
+                Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+            }
+        }
+    }
+
+    async fn look_at(&self, name: ArchiveName, stamps: &Stamps) -> Result<Option<Listed>> {
         let (error, seal) = match self.read(&name).await {
             Ok(archive) => return Ok(Some(self.listed(archive, stamps).await)),
             Err(Error::NotFound { .. }) => return Ok(None),
@@ -170,11 +189,14 @@ impl Repository {
         }))
     }
 
-    async fn listed(&self, archive: Archive, stamps: &BTreeMap<ArchiveName, RecordKey>) -> Listed {
+    async fn listed(&self, archive: Archive, stamps: &Stamps) -> Listed {
         let manifest = archive.manifest;
         let verified = match stamps.get(&manifest.name) {
-            // A damaged stamp proves nothing; `verify` names it.
-            Some(key) => self.record::<Verified>(key).await.ok().flatten(),
+            Some((at, _)) => {
+                let key = RecordKey::Verified(manifest.name.clone(), *at);
+                // A damaged stamp proves nothing; `verify` names it.
+                self.record::<Verified>(&key).await.ok().flatten()
+            }
             None => None,
         };
         Listed {
@@ -191,6 +213,40 @@ impl Repository {
     pub async fn drills(&self, n_max: usize) -> Result<Vec<Drilled>> {
         self.newest_records(n_max, |key| matches!(key, RecordKey::Drilled(..)))
             .await
+    }
+
+    /// The newest drill of each archive that had one. Damaged records count as none; `verify` names them.
+    pub async fn newest_drills(&self) -> Result<BTreeMap<ArchiveName, Drilled>> {
+        let mut newest = BTreeMap::new();
+        // Keys sort by time, so the newest comes last.
+        for stored in self.store().list(RecordKey::FOLDER).await? {
+            if let Some(key @ RecordKey::Drilled(..)) = RecordKey::parse(&stored.key)
+                && let Some(name) = key.archive().cloned()
+            {
+                newest.insert(name, key);
+            }
+        }
+        stream::iter(newest)
+            .map(
+                async |(name, key)| match self.record::<Drilled>(&key).await {
+                    Ok(record) => Ok(record.map(|record| (name, record))),
+                    Err(Error::Corrupt { .. }) => Ok(None),
+                    Err(error) => Err(error),
+                },
+            )
+            .buffer_unordered(READS_AT_ONCE)
+            .try_filter_map(async |found| Ok(found))
+            .try_collect()
+            .await
+    }
+
+    /// The newest `n_max` drills with one archive, newest first. Damaged records are left out; `verify` names them.
+    pub async fn drills_of(&self, name: &ArchiveName, n_max: usize) -> Result<Vec<Drilled>> {
+        self.newest_records(
+            n_max,
+            |key| matches!(key, RecordKey::Drilled(of, _) if of == name),
+        )
+        .await
     }
 
     /// The newest `n_max` runs of a job, newest first. Damaged records are left out; `verify` names them.
@@ -225,14 +281,12 @@ impl Repository {
         Ok(records)
     }
 
-    async fn newest_stamps(&self) -> Result<BTreeMap<ArchiveName, RecordKey>> {
-        let mut newest = BTreeMap::new();
+    pub(super) async fn newest_stamps(&self) -> Result<Stamps> {
+        let mut newest = Stamps::new();
         // Keys sort by time, so the newest comes last.
         for stored in self.store().list(RecordKey::FOLDER).await? {
-            if let Some(key @ RecordKey::Verified(..)) = RecordKey::parse(&stored.key)
-                && let RecordKey::Verified(name, _) = &key
-            {
-                newest.insert(name.clone(), key);
+            if let Some(RecordKey::Verified(name, at)) = RecordKey::parse(&stored.key) {
+                newest.insert(name, (at, stored));
             }
         }
         Ok(newest)

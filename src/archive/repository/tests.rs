@@ -227,7 +227,7 @@ async fn the_list_has_the_promised_fields() {
     let list = crate::manage::list::list(&repository, &GroupFilter::default()).await;
     let json = serde_json::to_string(&list.unwrap().archives[0]).unwrap();
     let expected = format!(
-        r#"{{"name":"one","location":"memory/archives/one.json","group":"shop full of cluster 7301234567890123456","scope":"full","set":null,"created":"2026-11-22T02:00:00Z","database":"shop","tables":4,"rows":159,"raw_bytes":{0},"stored_bytes":{1},"new_bytes":{1},"verified":"2026-11-23T00:00:00.5Z","tags":{{}}}}"#,
+        r#"{{"name":"one","location":"memory/archives/one.json","group":"shop full of cluster 7301234567890123456","scope":"full","set":null,"created":"2026-11-22T02:00:00Z","database":"shop","tables":4,"rows":159,"raw_bytes":{0},"stored_bytes":{1},"new_bytes":{1},"verified":"2026-11-23T00:00:00.5Z","drilled":null,"tags":{{}}}}"#,
         archive.manifest().totals.raw_bytes,
         archive.manifest().totals.stored_bytes,
     );

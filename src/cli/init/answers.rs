@@ -9,7 +9,7 @@ use super::dialogue::Dialogue;
 use crate::config::{Config, Schedule};
 use crate::error::Result;
 use crate::pg::{ConnSettings, Environment};
-use crate::store::folder_of;
+use crate::store::At;
 
 /// What somebody wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,8 +110,8 @@ fn read_source(answer: &str) -> Result<String, String> {
 fn read_place(answer: &str) -> Result<String, String> {
     match answer.split_once("://") {
         Some(("s3" | "gs" | "az", rest)) if !rest.is_empty() => Ok(answer.to_owned()),
-        Some(_) => folder_of(answer)
-            .map(str::to_owned)
+        Some(_) => At::parse(answer)
+            .map(|_| answer.to_owned())
             .map_err(|e| e.to_string()),
         // A job runs in another folder than this.
         None => std::path::absolute(PathBuf::from(answer))

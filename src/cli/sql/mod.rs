@@ -1,15 +1,14 @@
 //! `pgark sql`: an archive as a plain SQL script, so that nobody is locked in.
 
 mod rows;
-mod target;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use self::rows::{RowWriter, Table};
-use self::target::Target;
 use super::output::diagnostic;
 use super::selection::read_list;
+use super::target::{Readers, Target};
 use super::{Context, choose, exit::Outcome, human, place};
 use crate::archive::index::{CopyFormat, TableIndex};
 use crate::archive::manifest::Scope;
@@ -89,7 +88,7 @@ impl SqlScript {
                 .into_iter()
                 .map(|index| (index.entry.0, index))
                 .collect(),
-            out: Target::open(self.file.as_deref(), &cx.output)?,
+            out: Target::open(self.file.as_deref(), Readers::Owner, &cx.output)?,
             rows: RowWriter::new(&archive),
             tablespace: None,
             access_method: None,

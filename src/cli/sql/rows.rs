@@ -1,9 +1,9 @@
 //! Rows of an archive in a script: COPY blocks, whose bytes pass untouched, or INSERT statements. Only one chunk and one row are held.
 
-use super::target::Target;
 use crate::archive::Archive;
 use crate::archive::index::TableIndex;
 use crate::cli::row_text::{PieceReader, unescaped};
+use crate::cli::target::Target;
 use crate::error::Result;
 use crate::sql::{Ident, Literal, Sql, sql, unescape};
 

@@ -108,51 +108,6 @@ fn a_cap_of_no_heavy_task_lets_one_run() {
 }
 
 #[test]
-fn serial_tasks_run_alone_and_in_order() {
-    let serial = |task: Task| Task {
-        serial: true,
-        ..task
-    };
-    let tasks = vec![
-        serial(task(PreData, 1, &[1])),
-        serial(task(PreData, 1, &[])),
-        task(Data, 100, &[]),
-        serial(task(PreData, 50, &[])),
-        serial(task(PostData, 1, &[2])),
-        task(PostData, 1, &[2]),
-    ];
-    let mut scheduler = scheduler(tasks);
-    for next in [1, 0, 3] {
-        assert_eq!(start_all(&mut scheduler), [next]);
-        scheduler.finish(TaskId(next), Outcome::Done);
-    }
-    // The next serial task waits for task 2, so others go on.
-    assert_eq!(start_all(&mut scheduler), [2]);
-    scheduler.finish(TaskId(2), Outcome::Done);
-    assert_eq!(start_all(&mut scheduler), [4]);
-    scheduler.finish(TaskId(4), Outcome::Done);
-    assert_eq!(start_all(&mut scheduler), [5]);
-}
-
-#[test]
-fn a_skipped_serial_task_holds_nobody_up() {
-    let serial = |task: Task| Task {
-        serial: true,
-        ..task
-    };
-    let tasks = vec![
-        serial(task(PreData, 1, &[])),
-        serial(task(PreData, 1, &[0])),
-        serial(task(PreData, 1, &[])),
-    ];
-    let mut scheduler = scheduler(tasks);
-    assert_eq!(start_all(&mut scheduler), [0]);
-    assert_eq!(scheduler.finish(TaskId(0), Outcome::Failed), [TaskId(1)]);
-    assert!(!scheduler.is_stuck());
-    assert_eq!(start_all(&mut scheduler), [2]);
-}
-
-#[test]
 fn privileges_and_the_final_stage_wait_for_all_before() {
     let tasks = vec![
         task(Final, 99, &[]),
@@ -234,7 +189,6 @@ struct Model {
     tasks: Vec<Task>,
     heavy_max: usize,
     to_end: Vec<u64>,
-    serial_order: Vec<usize>,
     running: BTreeSet<usize>,
     done: BTreeSet<usize>,
     gone: BTreeSet<usize>,
@@ -242,18 +196,14 @@ struct Model {
 
 impl Model {
     fn new(tasks: Vec<Task>, heavy_max: usize) -> Model {
-        let mut model = Model {
+        Model {
             to_end: (0..tasks.len()).map(|at| way_to_end(&tasks, at)).collect(),
             tasks,
             heavy_max,
-            serial_order: Vec::new(),
             running: BTreeSet::new(),
             done: BTreeSet::new(),
             gone: BTreeSet::new(),
-        };
-        model.serial_order = one_by_one(&model.tasks);
-        model.serial_order.retain(|at| model.tasks[*at].serial);
-        model
+        }
     }
 
     fn is_settled(&self, at: usize) -> bool {
@@ -287,21 +237,13 @@ impl Model {
     }
 
     fn next(&self) -> Option<usize> {
-        if self.running.iter().any(|at| self.tasks[*at].serial) {
-            return None;
-        }
-        let mut serial = self.serial_order.iter().copied();
-        let serial = serial.find(|at| !self.is_settled(*at));
-        if let Some(at) = serial.filter(|at| self.is_ready(*at)) {
-            return self.running.is_empty().then_some(at);
-        }
         let heavy = self
             .running
             .iter()
             .filter(|at| self.tasks[**at].heavy)
             .count();
         let all = 0..self.tasks.len();
-        all.filter(|at| !self.tasks[*at].serial && self.is_ready(*at) && !self.conflicts(*at))
+        all.filter(|at| self.is_ready(*at) && !self.conflicts(*at))
             .filter(|at| !self.tasks[*at].heavy || heavy < self.heavy_max)
             .min_by_key(|at| (Reverse(self.to_end[*at]), self.tasks[*at].stage, *at))
     }
@@ -361,11 +303,10 @@ fn any_tasks() -> impl Strategy<Value = Vec<Task>> {
         proptest::collection::vec(0_u32..64, 0..3),
         proptest::collection::vec((0_u32..4, 0_usize..MODES.len()), 0..3),
         0_u8..3,
-        0_u8..5,
     );
     proptest::collection::vec(draw, 0..16).prop_map(|draws| {
         let mut tasks: Vec<Task> = Vec::new();
-        for (at, (stage, cost, needs, locks, heavy, serial)) in (0..).zip(draws) {
+        for (at, (stage, cost, needs, locks, heavy)) in (0..).zip(draws) {
             let stage = STAGES[stage.saturating_sub(3)];
             let needs = needs
                 .into_iter()
@@ -382,7 +323,6 @@ fn any_tasks() -> impl Strategy<Value = Vec<Task>> {
                 needs: needs.filter(in_time).collect(),
                 locks: locks.collect(),
                 heavy: heavy == 0,
-                serial: serial == 0,
                 ..Task::new(stage, cost)
             });
         }

@@ -3,7 +3,9 @@
 
 mod cluster;
 pub(crate) mod compare;
+pub(crate) mod cut;
 pub(crate) mod pair;
+pub(crate) mod s3;
 mod server;
 
 use std::fmt;
@@ -11,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
+pub(crate) use pgark::config::{Place, Secret};
+pub(crate) use s3::S3Server;
 pub(crate) use server::{Database, Server};
 
 /// A major version of PostgreSQL that we serve, 12 to 18.

@@ -1,4 +1,4 @@
-//! Where a script is written to. A file appears under its name only when it is complete.
+//! Where a document is written to. A file appears under its name only when it is complete.
 
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -8,14 +8,27 @@ use tempfile::NamedTempFile;
 use crate::cli::output::Output;
 use crate::error::{Error, Result};
 
+/// Who may read the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readers {
+    /// Only its owner: it holds rows or password hashes.
+    Owner,
+    /// Whoever the umask leaves.
+    Umask,
+}
+
 /// Standard output or a file.
-pub(super) enum Target<'a> {
+pub(crate) enum Target<'a> {
     Stdout(&'a Output),
     File(BufWriter<NamedTempFile>, PathBuf),
 }
 
 impl<'a> Target<'a> {
-    pub(super) fn open(path: Option<&Path>, output: &'a Output) -> Result<Target<'a>> {
+    pub(crate) fn open(
+        path: Option<&Path>,
+        readers: Readers,
+        output: &'a Output,
+    ) -> Result<Target<'a>> {
         let Some(path) = path.filter(|path| *path != Path::new("-")) else {
             return Ok(Target::Stdout(output));
         };
@@ -23,12 +36,17 @@ impl<'a> Target<'a> {
             Some(folder) if folder != Path::new("") => folder,
             _ => Path::new("."),
         };
-        let file = NamedTempFile::new_in(folder).map_err(|e| unwritable(path, &e))?;
+        let mut like = tempfile::Builder::new();
+        #[cfg(unix)]
+        if readers == Readers::Umask {
+            like.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        }
+        let file = like.tempfile_in(folder).map_err(|e| unwritable(path, &e))?;
         let file = BufWriter::with_capacity(256 * 1024, file);
         Ok(Target::File(file, path.to_owned()))
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         match self {
             Target::Stdout(output) => output.write(bytes),
             Target::File(file, path) => file.write_all(bytes).map_err(|e| unwritable(path, &e)),
@@ -36,11 +54,11 @@ impl<'a> Target<'a> {
     }
 
     /// True if nobody reads any more.
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         matches!(self, Target::Stdout(output) if output.is_closed())
     }
 
-    pub(super) fn finish(self) -> Result<()> {
+    pub(crate) fn finish(self) -> Result<()> {
         let (file, path) = match self {
             Target::Stdout(output) => return output.flush(),
             Target::File(file, path) => (file, path),
