@@ -55,7 +55,8 @@ struct Checked<'a> {
 #[derive(Debug, Serialize)]
 struct Problem {
     about: String,
-    problem: String,
+    #[serde(rename = "problem")]
+    text: String,
     hint: Option<String>,
 }
 
@@ -64,7 +65,7 @@ impl Problem {
         let text = crate::jobs::told(error);
         Problem {
             about,
-            problem: text,
+            text,
             hint: error.remedy().map(str::to_owned),
         }
     }
@@ -111,7 +112,7 @@ fn print(
         run::print_plan(&plan, configured, cx)?;
     }
     for problem in problems {
-        let text = secrets::hidden(&problem.problem);
+        let text = secrets::hidden(&problem.text);
         cx.output
             .line(format!("problem: {}: {text}", problem.about))?;
         if let Some(hint) = &problem.hint {
@@ -142,7 +143,7 @@ fn print_json(configured: &Configured, problems: &[Problem], cx: &Context) -> Re
             .iter()
             .map(|one| Problem {
                 about: one.about.clone(),
-                problem: secrets::hidden(&one.problem).into_owned(),
+                text: secrets::hidden(&one.text).into_owned(),
                 hint: one.hint.clone(),
             })
             .collect(),

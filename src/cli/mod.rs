@@ -62,6 +62,7 @@ Examples:
                                        the newest archive of shop as a new database
   pgark prune --keep-daily 7           which archives would go, and why; --yes removes them
   pgark sql > shop.sql                 an archive as a plain SQL script
+  pgark init                           a configuration with jobs, by a few questions; pgark run runs them
   pgark replicate /mnt/second          copies in another place
 
 A database is a name, a URL (postgres://user@host/shop) or key=value settings; PG* variables, ~/.pgpass and \

@@ -149,6 +149,12 @@ fn print_report(report: &JobReport, cx: &Context) -> Result<()> {
     for archive in &report.archives {
         cx.output.line(format!("  saved: {}", archive.location))?;
     }
+    // Also where cron and its like look, who throw the report away.
+    for step in &report.steps {
+        if matches!(step.outcome, StepOutcome::Failed | StepOutcome::Incomplete) {
+            diagnostic(format!("job {}: {}", report.job, told(step)));
+        }
+    }
     if !report.recorded {
         diagnostic(format!(
             "job {}: there is no record of this run",

@@ -19,7 +19,7 @@ use crate::jobs::timetable::{
 /// How many of the next times are shown.
 const TIMES_SHOWN: usize = 3;
 
-/// Prints what starts the jobs at their times: cron lines, systemd units or Kubernetes `CronJobs`
+/// Prints what starts the jobs at their times: for cron, systemd or Kubernetes
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -150,7 +150,10 @@ impl ScheduleVerb {
 fn together(table: &Timetable) -> String {
     let mut text = String::new();
     for (n, file) in table.files.iter().enumerate() {
-        if file.name.ends_with(".yaml") {
+        if Path::new(&file.name)
+            .extension()
+            .is_some_and(|one| one == "yaml")
+        {
             text.push_str("---\n");
         } else if table.files.len() > 1 {
             let gap = if n > 0 { "\n" } else { "" };

@@ -150,10 +150,7 @@ impl<'a> Run<'a> {
 
     /// Everything between the lock and the end. A step that makes no sense after what happened is skipped, with the reason.
     async fn steps(&mut self, repository: &Repository) {
-        if !self
-            .hooks(&self.job.hooks.before, hooks::When::Before)
-            .await
-        {
+        if !self.hooks(&self.job.hooks.before, true).await {
             self.skip(&["dump", "verify", "prune"], "a hook before it failed");
             self.skip_replicas("there is no new archive");
             return;
@@ -217,8 +214,7 @@ impl<'a> Run<'a> {
                 telling::end(self.around, self.job, repository, (&ran, &self.strange)).await;
             self.take(told, ended);
         }
-        self.hooks(&self.job.hooks.after, hooks::When::After(self.outcome()))
-            .await;
+        self.hooks(&self.job.hooks.after, false).await;
         let Some(repository) = repository else {
             return;
         };
@@ -228,10 +224,15 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// True if all succeeded; the first that fails ends a row.
-    async fn hooks(&mut self, commands: &[crate::config::Command], when: hooks::When) -> bool {
+    /// True if all succeeded. Before the dump the first that fails is the last.
+    async fn hooks(&mut self, commands: &[crate::config::Command], before: bool) -> bool {
         let archive = self.saved.as_ref().map(|saved| saved.title.clone());
         for command in commands {
+            let when = if before {
+                hooks::When::Before
+            } else {
+                hooks::When::After(self.outcome())
+            };
             let told = Told::begin(when.step());
             let hook = hooks::Hook {
                 command,
@@ -241,14 +242,14 @@ impl<'a> Run<'a> {
                 limit: self.job.hooks.timeout,
             };
             let ended = hooks::run(&hook, self.around).await;
-            if !self.take(told, ended) && matches!(when, hooks::When::Before) {
+            if !self.take(told, ended) && before {
                 return false;
             }
         }
         true
     }
 
-    /// Adds a step; true if it was done whole.
+    /// Adds a step; true if it was done, in part at least.
     fn take(&mut self, told: Told, ended: Result<(StepOutcome, String)>) -> bool {
         let step = told.end(ended);
         let done = step.outcome == StepOutcome::Succeeded;

@@ -2,7 +2,7 @@
 
 use super::Surroundings;
 use super::report::StepOutcome;
-use crate::archive::{GroupFilter, Repository};
+use crate::archive::{ArchiveName, GroupFilter, Repository};
 use crate::config::{Job, Keep};
 use crate::error::Result;
 use crate::human;
@@ -40,11 +40,7 @@ fn told(report: &PruneReport) -> String {
         report.removed.len()
     );
     if !report.removed.is_empty() {
-        let names: Vec<&str> = report
-            .removed
-            .iter()
-            .map(super::super::archive::name::ArchiveName::as_str)
-            .collect();
+        let names: Vec<&str> = report.removed.iter().map(ArchiveName::as_str).collect();
         text = format!("{text}: {}", names.join(", "));
     }
     if let Some(reason) = &report.not_swept {

@@ -17,16 +17,12 @@ impl Site {
     /// A site with one job `shop` of `database`; `more` follows in its table.
     fn with_job(database: &Database, more: &str) -> Site {
         let site = Site(tempfile::tempdir().unwrap());
-        site.configure(&format!("{}{more}", site.job("shop", &database.conninfo())));
+        site.configure(&format!("{}{more}", job("shop", &database.conninfo())));
         site
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
-    }
-
-    fn job(&self, name: &str, source: &str) -> String {
-        format!("[[job]]\nname = {name:?}\nsource = {source:?}\nrepository = \"main\"\njobs = 1\n")
     }
 
     fn configure(&self, jobs: &str) {
@@ -98,6 +94,11 @@ impl Site {
         wait_for("the hook", || self.path("here").exists());
         child
     }
+}
+
+/// The beginning of a job.
+fn job(name: &str, source: &str) -> String {
+    format!("[[job]]\nname = {name:?}\nsource = {source:?}\nrepository = \"main\"\njobs = 1\n")
 }
 
 /// A hook that says that it is there, and waits until it may go on.
@@ -213,7 +214,7 @@ fn a_hook_that_fails_before_keeps_the_dump_from_beginning() {
     );
     site.configure(&format!(
         "{}keep = {{ last = 1 }}\nhooks = {{ before = [[\"/bin/sh\", \"-c\", \"echo no paper >&2; exit 4\"]], after = [[\"/bin/sh\", \"-c\", {note:?}]] }}\n",
-        site.job("shop", &database.conninfo())
+        job("shop", &database.conninfo())
     ));
     let said = site.ends(1, &["run"]);
     for part in [
@@ -237,7 +238,7 @@ fn a_hook_that_fails_before_keeps_the_dump_from_beginning() {
     // One that fails afterwards takes nothing back.
     site.configure(&format!(
         "{}hooks = {{ after = [[\"/bin/false\"], [\"/bin/sh\", \"-c\", {note:?}]] }}\n",
-        site.job("shop", &database.conninfo())
+        job("shop", &database.conninfo())
     ));
     let said = site.ends(3, &["run"]);
     assert!(said.contains("job shop: INCOMPLETE"), "{said}");
@@ -256,8 +257,8 @@ fn a_dump_that_fails_removes_nothing_and_stops_no_other_job() {
     assert!(!source.contains("password"), "{source}");
     let keep = "password = { env = \"SHOP_SECRET\" }\nkeep = { last = 1 }\n[[job.replica]]\nrepository = \"copy\"\n";
     let site_jobs = [
-        format!("{}{keep}", site.job("shop", &source)),
-        site.job("other", &database.conninfo()),
+        format!("{}{keep}", job("shop", &source)),
+        job("other", &database.conninfo()),
     ];
     site.configure(&site_jobs.concat());
     let run = || {
@@ -319,9 +320,9 @@ fn two_runs_of_a_job_exclude_each_other() {
     let site = Site::with_job(&database, "");
     site.configure(&format!(
         "{}{}{}",
-        site.job("shop", &database.conninfo()),
+        job("shop", &database.conninfo()),
         slow_hook(site.0.path()),
-        site.job("other", &database.conninfo())
+        job("other", &database.conninfo())
     ));
     let slow = site.begin_slow_run();
     let said = site.ends(14, &["run", "shop"]);
@@ -342,7 +343,7 @@ fn a_killed_run_does_not_block_the_next() {
     let site = Site::with_job(&database, "");
     site.configure(&format!(
         "{}{}",
-        site.job("shop", &database.conninfo()),
+        job("shop", &database.conninfo()),
         slow_hook(site.0.path())
     ));
     let mut killed = site.begin_slow_run();
@@ -360,7 +361,7 @@ fn an_interrupted_run_releases_its_lock_and_ends_its_hook() {
     let site = Site::with_job(&database, "");
     site.configure(&format!(
         "{}{}",
-        site.job("shop", &database.conninfo()),
+        job("shop", &database.conninfo()),
         slow_hook(site.0.path())
     ));
     let mut run = site.begin_slow_run();
@@ -387,7 +388,7 @@ fn all_databases_are_one_run() {
     let site = Site(tempfile::tempdir().unwrap());
     site.configure(&format!(
         "{}all_databases = true\nkeep = {{ last = 1 }}\n",
-        site.job("everything", &server.conninfo("postgres"))
+        job("everything", &server.conninfo("postgres"))
     ));
     site.ends(0, &["run"]);
     let text = site.ends(0, &["run", "--json"]);
@@ -434,7 +435,7 @@ fn a_dry_run_and_a_check_say_what_a_job_does() {
     std::fs::write(site.path("secret"), "x\n").unwrap();
     site.ends(0, &["config", "check", "--connect"]);
     assert!(!site.path("repo").exists(), "a check makes nothing");
-    site.configure(&site.job("shop", "host=/no/such/place dbname=shop"));
+    site.configure(&job("shop", "host=/no/such/place dbname=shop"));
     let text = site.ends(15, &["config", "check", "--connect", "--json"]);
     let checked: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(checked["problems"][0]["about"], "job \"shop\": source");
@@ -449,7 +450,7 @@ fn a_dry_run_and_a_check_say_what_a_job_does() {
         said.contains("there is no repository \"nowhere\""),
         "{said}"
     );
-    site.configure(&site.job("shop", "shop"));
+    site.configure(&job("shop", "shop"));
     let said = site.ends(2, &["run", "shopp"]);
     assert!(said.contains("no job \"shopp\"; it has shop"), "{said}");
     std::fs::remove_file(site.path("pgark.toml")).unwrap();
@@ -461,7 +462,7 @@ fn a_dry_run_and_a_check_say_what_a_job_does() {
 fn a_schedule_is_printed_or_written_as_files() {
     let site = Site(tempfile::tempdir().unwrap());
     let drill = "schedule = \"0 2 * * *\"\n[job.drill]\nschedule = \"0 4 1 */3 *\"\n";
-    site.configure(&format!("{}{drill}", site.job("shop", "shop")));
+    site.configure(&format!("{}{drill}", job("shop", "shop")));
     let said = site.ends(0, &["schedule"]);
     let cron = said
         .lines()
@@ -503,14 +504,14 @@ fn a_schedule_is_printed_or_written_as_files() {
     );
     site.configure(&format!(
         "{}schedule = \"0 2 L * *\"\n",
-        site.job("shop", "shop")
+        job("shop", "shop")
     ));
     let said = site.ends(2, &["schedule"]);
     assert!(
         said.contains("job \"shop\": schedule: \"0 2 L * *\""),
         "{said}"
     );
-    site.configure(&site.job("shop", "shop"));
+    site.configure(&job("shop", "shop"));
     let said = site.ends(2, &["schedule"]);
     assert!(said.contains("no job has a schedule"), "{said}");
 }

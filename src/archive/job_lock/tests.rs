@@ -1,3 +1,5 @@
+//! Takes, renews and loses locks in memory.
+
 use std::sync::Arc;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Runs hooks that succeed, fail, hang and leave something behind.
+
 use std::sync::Arc;
 use std::time::Instant;
 

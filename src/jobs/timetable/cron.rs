@@ -8,7 +8,7 @@ use crate::config::{Config, Secret};
 /// The file, and how it is installed.
 pub(super) fn timetable(planned: &[Planned<'_>], config: &Config, paths: Paths<'_>) -> Timetable {
     let mut text = "# Made by `pgark schedule --format cron`.\n\
-        # A run that fails writes to standard error, which cron mails to MAILTO. What cron misses while the machine is off, it does not make up for:\n\
+        # What fails is said on standard error, which cron mails to MAILTO. What cron misses while the machine is off, it does not make up for:\n\
         # systemd's timers do.\n"
         .to_owned();
     if let Some(zone) = &config.timezone {

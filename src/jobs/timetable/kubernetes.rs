@@ -79,7 +79,7 @@ fn manifest(one: &Planned<'_>, config: &Config) -> String {
         image: pgark:latest\n              \
         args:\n"
     );
-    let flags = ["--config", "/etc/pgark/pgark.toml", "--progress", "none"];
+    let flags = ["--config", "/config/pgark.toml", "--progress", "none"];
     let flags = flags.map(str::to_owned);
     for argument in one.arguments.iter().chain(&flags) {
         let _ = writeln!(text, "                - {}", quoted(argument));
@@ -110,7 +110,7 @@ fn push_secrets(text: &mut String, one: &Planned<'_>, config: &Config) {
     if !env.is_empty() {
         let _ = write!(text, "              env:\n{env}");
     }
-    let mut mounts = vec![("config".to_owned(), "/etc/pgark".to_owned(), None)];
+    let mut mounts = vec![("config".to_owned(), "/config".to_owned(), None)];
     let mut volumes = "            - name: config\n              configMap:\n                name: pgark-config\n".to_owned();
     let mut any_file = false;
     for secret in &secrets {

@@ -45,10 +45,10 @@ fn service(one: &Planned<'_>, config: &Config, paths: Paths<'_>) -> String {
     .chain(one.arguments.iter().map(|word| quoted(word)));
     let command = words.collect::<Vec<_>>().join(" ");
     let folders = folders_of(config, one);
-    let writable: String = folders
-        .iter()
-        .map(|folder| format!("ReadWritePaths={}\n", quoted(folder)))
-        .collect();
+    let writable = lines(
+        "ReadWritePaths",
+        folders.iter().map(|folder| quoted(folder)),
+    );
     let relative = folders
         .iter()
         .any(|folder| !Path::new(folder).is_absolute());
@@ -67,7 +67,7 @@ fn service(one: &Planned<'_>, config: &Config, paths: Paths<'_>) -> String {
         [Service]\n\
         Type=oneshot\n\
         ExecStart={command} --progress none\n\
-        # 3: finished, but something was incomplete. It stays a failure, so that it is seen.\n\
+        # Exit code 3, something was incomplete, counts as a failure, so that it is seen.\n\
         User=pgark\n\
         Nice=10\n\
         IOSchedulingClass=idle\n\
@@ -117,10 +117,8 @@ fn secrets(one: &Planned<'_>, config: &Config) -> String {
 }
 
 fn timer(one: &Planned<'_>, config: &Config) -> String {
-    let events: String = calendars(&one.fields, config.timezone.as_deref())
-        .iter()
-        .map(|event| format!("OnCalendar={event}\n"))
-        .collect();
+    let events = calendars(&one.fields, config.timezone.as_deref());
+    let events = lines("OnCalendar", events.into_iter());
     format!(
         "# Made by `pgark schedule --format systemd`: {schedule}\n\
         [Unit]\n\
@@ -138,6 +136,16 @@ fn timer(one: &Planned<'_>, config: &Config) -> String {
         schedule = one.schedule.as_str(),
         what = one.arguments.join(" "),
     )
+}
+
+/// The same setting with each of the values.
+fn lines(setting: &str, values: impl Iterator<Item = String>) -> String {
+    let mut text = String::new();
+    for value in values {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{setting}={value}");
+    }
+    text
 }
 
 /// A word of a unit file (systemd.syntax(7), systemd.service(5), "Command lines").

@@ -1,3 +1,11 @@
+//! Whether cron, systemd and Kubernetes are told the same: tables, golden files, and the judgement of the programs themselves where they are.
+
+#![allow(
+    clippy::print_stdout,
+    reason = "a test says in its output what it left out and why"
+)]
+
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -139,9 +147,9 @@ fn files_are_the_golden_ones() {
         let table = table(starter);
         let mut text = String::new();
         for file in &table.files {
-            text.push_str(&format!("==> {} <==\n{}", file.name, file.text));
+            write!(text, "==> {} <==\n{}", file.name, file.text).unwrap();
         }
-        text.push_str(&format!("==> steps <==\n{}\n", table.steps.join("\n")));
+        writeln!(text, "==> steps <==\n{}", table.steps.join("\n")).unwrap();
         let golden =
             Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/schedule/{name}.txt"));
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -257,7 +265,7 @@ print(json.dumps(yaml.safe_load(sys.argv[1])))";
         let pod = &spec["jobTemplate"]["spec"]["template"]["spec"];
         let container = &pod["containers"][0];
         assert_eq!(pod["restartPolicy"], "Never");
-        assert!(container["args"][1].as_str().is_some());
+        assert!(container["args"][1].is_string());
         assert_eq!(
             container["env"][0]["valueFrom"]["secretKeyRef"]["name"],
             "pgark-secrets"
