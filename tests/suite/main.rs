@@ -25,6 +25,7 @@ mod dumping;
 mod encodings;
 mod extensions;
 mod groups;
+mod guide;
 mod harness;
 mod injection;
 mod jobs;

@@ -119,13 +119,15 @@ impl Repository {
         }
     }
 
-    /// The newest archive of the one group that `filter` chooses. Where it chooses several, they are named in the error.
+    /// The newest archive of the one group that `filter` chooses. Where it chooses several, they are named in the error; but whole
+    /// archives of one database hold the same whichever job made them, so of those the newest is taken.
     pub async fn latest(&self, filter: &GroupFilter) -> Result<Archive> {
         let mut newest: BTreeMap<Group, Listed> = BTreeMap::new();
         for listed in self.archives().await? {
             // Oldest first, so the newest of each group stays.
             if let Some(group) = listed.group.clone().filter(|group| filter.fits(group)) {
-                newest.insert(group, listed);
+                let job = group.job.filter(|_| group.scope == Scope::Partial);
+                newest.insert(Group { job, ..group }, listed);
             }
         }
         if newest.len() > 1 {

@@ -10,6 +10,7 @@ use super::*;
 use crate::archive::chunks::trash_key;
 use crate::archive::fixture::{self, dump, shop};
 use crate::archive::lease::{Lease, LeaseKind};
+use crate::archive::manifest::Scope;
 use crate::archive::records::{Depth, Removed, Verified};
 use crate::store::fault::{Fault, FaultStore};
 use crate::store::{LocalStore, MemoryStore};
@@ -129,6 +130,14 @@ async fn latest_stays_in_its_group_and_never_steps_back_over_damage() {
     assert_eq!(repository.groups().await.unwrap().len(), 3);
     let latest = repository.latest(&by_hand).await.unwrap();
     assert_eq!(latest.name().as_str(), "a");
+    // A whole archive is one, whoever made it.
+    let whole = GroupFilter {
+        database: Some("shop".into()),
+        scope: Some(Scope::Full),
+        ..GroupFilter::default()
+    };
+    let latest = repository.latest(&whole).await.unwrap();
+    assert_eq!(latest.name().as_str(), "d");
     let several = repository
         .latest(&GroupFilter::default())
         .await
