@@ -24,7 +24,7 @@ use crate::store::{Key, Store};
 use crate::toc::Entry;
 
 pub use listing::{GroupFilter, Listed};
-pub use summaries::{Known, Summarized, Summary};
+pub use summaries::{Known, ListedDrill, Summarized, Summary};
 
 /// A store laid out to hold archives. Cheap to clone.
 #[derive(Debug, Clone)]

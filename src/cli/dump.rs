@@ -138,7 +138,7 @@ pub(crate) fn print_report(report: &DumpReport, cx: &Context) -> Result<()> {
     if cx.common.json {
         return cx.output.json(report);
     }
-    cx.output.line(summary(report, &cx.common.repo))?;
+    cx.output.line(summary(report))?;
     print_brought(&report.brought, cx.common.verbose);
     if cx.common.verbose {
         for skipped in &report.skipped {
@@ -154,15 +154,18 @@ pub(crate) fn print_report(report: &DumpReport, cx: &Context) -> Result<()> {
     Ok(())
 }
 
-fn summary(report: &DumpReport, repo: &str) -> String {
+fn summary(report: &DumpReport) -> String {
+    let manifest = format!("/archives/{}.json", report.name);
+    let repository = report.location.strip_suffix(&manifest);
     format!(
-        "{}: {}, {}, {} → {} ({} new) in {repo}, {}",
+        "{}: {}, {}, {} → {} ({} new) in {}, {}",
         report.name,
         human::things(report.tables, "table"),
         human::things(report.rows, "row"),
         human::bytes(report.raw_bytes),
         human::bytes(report.stored_bytes),
         human::bytes(report.new_bytes),
+        repository.unwrap_or(&report.location),
         human::duration(Duration::from_millis(report.duration_ms)),
     )
 }

@@ -79,7 +79,7 @@ fn table(listed: &ArchiveList) -> String {
         "VERIFIED", "DRILLED",
     ];
     let right = [
-        false, false, false, false, true, true, true, true, true, false, false, false,
+        false, false, false, false, true, true, true, true, true, false, false, false, false,
     ];
     let mut rows: Vec<Vec<String>> = listed.archives.iter().map(row).collect();
     if listed.archives.iter().any(|one| one.set.is_some()) {
@@ -88,6 +88,11 @@ fn table(listed: &ArchiveList) -> String {
             let set = one.set.as_deref().unwrap_or_default();
             row.push(printable(set));
         }
+    }
+    // The widest comes last, where it pushes nothing aside.
+    head.push("LOCATION");
+    for (row, one) in rows.iter_mut().zip(&listed.archives) {
+        row.push(printable(&one.location));
     }
     columns(&head, &rows, &right)
 }

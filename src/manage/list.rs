@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::archive::manifest::{Group, Scope};
 use crate::archive::name::ArchiveName;
 use crate::archive::repository::{
-    GroupFilter, Known, Repository, Summarized, Summary, manifest_key,
+    GroupFilter, Known, ListedDrill, Repository, Summarized, Summary, manifest_key,
 };
 use crate::error::{Error, Result};
 
@@ -52,15 +52,6 @@ pub struct ListRow {
     pub tags: BTreeMap<String, String>,
 }
 
-/// What became of a drill.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct ListedDrill {
-    /// When it began.
-    pub at: Timestamp,
-    /// True if nothing went wrong.
-    pub passed: bool,
-}
-
 /// An archive that cannot be listed because its manifest cannot be read.
 #[derive(Debug, Clone)]
 pub struct DamagedRow {
@@ -86,7 +77,7 @@ pub struct ArchiveList {
 /// Lists the archives of the groups that `filter` chooses. A damaged one whose group is unknown is always listed.
 pub async fn list(repository: &Repository, filter: &GroupFilter) -> Result<ArchiveList> {
     let (summaries, _) = repository.summaries(&Known::default()).await?;
-    chosen(repository, filter, summaries).await
+    Ok(chosen(repository, filter, summaries))
 }
 
 /// The same, with what `cache` remembers: of archives that the store shows unchanged nothing is read.
@@ -100,15 +91,14 @@ pub async fn list_with(
     if now_known != known {
         cache.save(repository, now_known).await;
     }
-    chosen(repository, filter, summaries).await
+    Ok(chosen(repository, filter, summaries))
 }
 
-async fn chosen(
+fn chosen(
     repository: &Repository,
     filter: &GroupFilter,
     summaries: Vec<Summarized>,
-) -> Result<ArchiveList> {
-    let drills = repository.newest_drills().await?;
+) -> ArchiveList {
     let mut list = ArchiveList::default();
     let location = repository.location();
     for found in summaries {
@@ -122,15 +112,7 @@ async fn chosen(
         let key = manifest_key(&found.name);
         let location = format!("{}/{key}", location.trim_end_matches('/'));
         match found.summary {
-            Ok(summary) => {
-                let drilled = drills.get(&summary.name);
-                let drilled = drilled.filter(|drilled| drilled.manifest == summary.seal);
-                let drilled = drilled.map(|drilled| ListedDrill {
-                    at: drilled.at,
-                    passed: drilled.passed(),
-                });
-                list.archives.push(row(summary, location, drilled));
-            }
+            Ok(summary) => list.archives.push(row(summary, location)),
             Err(error) => list.damaged.push(DamagedRow {
                 name: found.name,
                 location,
@@ -139,10 +121,10 @@ async fn chosen(
             }),
         }
     }
-    Ok(list)
+    list
 }
 
-fn row(summary: Summary, location: String, drilled: Option<ListedDrill>) -> ListRow {
+fn row(summary: Summary, location: String) -> ListRow {
     ListRow {
         name: summary.name,
         location,
@@ -157,7 +139,7 @@ fn row(summary: Summary, location: String, drilled: Option<ListedDrill>) -> List
         stored_bytes: summary.totals.stored_bytes,
         new_bytes: summary.totals.new_bytes,
         verified: summary.verified.map(|verified| verified.at),
-        drilled,
+        drilled: summary.drilled,
         tags: summary.tags,
     }
 }

@@ -160,8 +160,8 @@ fn what_is_not_there_is_named() {
         &["file", "not a directory"],
     );
     assert_eq!(fs::read(&file).unwrap(), b"text");
-    let url = Path::new("s3://bucket/x");
-    expect(url, &["list"], 2, &["s3://", "folder"]);
+    let url = Path::new("ftp://bucket/x");
+    expect(url, &["list"], 2, &["ftp://", "folder"]);
 }
 
 #[test]

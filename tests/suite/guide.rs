@@ -60,7 +60,9 @@ fn filled_in(block: &Block, values: &BTreeMap<&str, String>) -> String {
     let name = regex::Regex::new(r"(?:^|\s)([A-Z_]+)=").unwrap();
     let mut text = String::new();
     for line in block.text.lines() {
-        let line = line.strip_prefix("export ").expect("only exports are the reader's");
+        let line = line
+            .strip_prefix("export ")
+            .expect("only exports are the reader's");
         for found in name.captures_iter(line) {
             let name = found.get(1).unwrap().as_str();
             let value = values.get(name).unwrap_or_else(|| panic!("{name} is new"));
@@ -102,7 +104,8 @@ fn server_values(server: &Server) -> BTreeMap<&'static str, String> {
     let conninfo = server.database("postgres").tcp_conninfo();
     let value = |key: &str| {
         let word = conninfo.split(' ').find_map(|word| word.strip_prefix(key));
-        word.unwrap_or_else(|| panic!("{key} in {conninfo}")).to_owned()
+        word.unwrap_or_else(|| panic!("{key} in {conninfo}"))
+            .to_owned()
     };
     BTreeMap::from([
         ("PGHOST", value("host=")),
@@ -160,7 +163,11 @@ fn every_command_of_the_guide_runs_on_a_fresh_machine() {
         ("COLD", S3Server::url("cold")),
         ("OPS_WEBHOOK", url),
     ]);
-    let mut servers = [values.clone(), values.into_iter().chain(server_values(&lost)).collect()].into_iter();
+    let mut servers = [
+        values.clone(),
+        values.into_iter().chain(server_values(&lost)).collect(),
+    ]
+    .into_iter();
     let mut script = String::new();
     for block in blocks() {
         if block.is_yours {
@@ -178,11 +185,25 @@ fn every_command_of_the_guide_runs_on_a_fresh_machine() {
         assert!(!message.contains("fail"), "{message}");
     }
     for secret in [S3Server::SECRET, "PGPASSWORD", "/hook"] {
-        assert!(!out.contains(secret) && !err.contains(secret), "{secret}: {out}\n{err}");
+        assert!(
+            !out.contains(secret) && !err.contains(secret),
+            "{secret}: {out}\n{err}"
+        );
     }
     // The database on the new server is the one that was replaced: all orders are back.
-    assert_eq!(lost.database("shop").psql("SELECT count(*) FROM orders").trim(), "2000");
-    assert_eq!(server.database("shop").psql("SELECT count(*) FROM orders").trim(), "2000");
+    assert_eq!(
+        lost.database("shop")
+            .psql("SELECT count(*) FROM orders")
+            .trim(),
+        "2000"
+    );
+    assert_eq!(
+        server
+            .database("shop")
+            .psql("SELECT count(*) FROM orders")
+            .trim(),
+        "2000"
+    );
     let copies = s3.folder();
     for place in ["cloud", "cold"] {
         let archives = std::fs::read_dir(copies.join(place).join("archives")).unwrap();

@@ -33,6 +33,7 @@ mod kind_docs;
 mod kind_matrix;
 mod many_tables;
 mod memory;
+mod operating;
 mod oracle;
 mod ordinary_user;
 mod packaging;

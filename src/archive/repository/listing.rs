@@ -19,8 +19,17 @@ use crate::store::Stored;
 /// Small documents that are read at once while listing.
 pub(super) const READS_AT_ONCE: usize = 16;
 
-/// The newest verification of each archive, by its record's key: when it began, and what the store says of the record.
-pub(super) type Stamps = BTreeMap<ArchiveName, (Timestamp, Stored)>;
+/// The newest record of a sort of each archive, by its key: when it began, and what the store says of the record.
+pub(super) type Newest = BTreeMap<ArchiveName, (Timestamp, Stored)>;
+
+/// What records say of archives, by their keys alone.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    /// Verifications.
+    pub(super) stamps: Newest,
+    /// Drills.
+    pub(super) drills: Newest,
+}
 
 /// What a listing knows of one archive.
 #[derive(Debug, Clone)]
@@ -68,7 +77,7 @@ impl GroupFilter {
 impl Repository {
     /// All archives, oldest first. Damaged manifests are listed as damaged; where they have no announcement they come last.
     pub async fn archives(&self) -> Result<Vec<Listed>> {
-        let stamps = Arc::new(self.newest_stamps().await?);
+        let stamps = Arc::new(self.marks().await?.stamps);
         let keys = self.store().list("archives").await?;
         // Gathered first: a stream that borrows here would keep callers from spawning this.
         let names: Vec<ArchiveName> = keys
@@ -154,7 +163,7 @@ impl Repository {
     pub(super) fn look_at_beside(
         &self,
         name: ArchiveName,
-        stamps: &Arc<Stamps>,
+        stamps: &Arc<Newest>,
     ) -> impl Future<Output = Result<Option<Listed>>> + use<> {
         let (repository, stamps) = (self.clone(), Arc::clone(stamps));
         let mut tasks = JoinSet::new();
@@ -168,7 +177,7 @@ impl Repository {
         }
     }
 
-    async fn look_at(&self, name: ArchiveName, stamps: &Stamps) -> Result<Option<Listed>> {
+    async fn look_at(&self, name: ArchiveName, stamps: &Newest) -> Result<Option<Listed>> {
         let (error, seal) = match self.read(&name).await {
             Ok(archive) => return Ok(Some(self.listed(archive, stamps).await)),
             Err(Error::NotFound { .. }) => return Ok(None),
@@ -191,7 +200,7 @@ impl Repository {
         }))
     }
 
-    async fn listed(&self, archive: Archive, stamps: &Stamps) -> Listed {
+    async fn listed(&self, archive: Archive, stamps: &Newest) -> Listed {
         let manifest = archive.manifest;
         let verified = match stamps.get(&manifest.name) {
             Some((at, _)) => {
@@ -214,31 +223,6 @@ impl Repository {
     /// The newest `n_max` drills, newest first. Damaged records are left out; `verify` names them.
     pub async fn drills(&self, n_max: usize) -> Result<Vec<Drilled>> {
         self.newest_records(n_max, |key| matches!(key, RecordKey::Drilled(..)))
-            .await
-    }
-
-    /// The newest drill of each archive that had one. Damaged records count as none; `verify` names them.
-    pub async fn newest_drills(&self) -> Result<BTreeMap<ArchiveName, Drilled>> {
-        let mut newest = BTreeMap::new();
-        // Keys sort by time, so the newest comes last.
-        for stored in self.store().list(RecordKey::FOLDER).await? {
-            if let Some(key @ RecordKey::Drilled(..)) = RecordKey::parse(&stored.key)
-                && let Some(name) = key.archive().cloned()
-            {
-                newest.insert(name, key);
-            }
-        }
-        stream::iter(newest)
-            .map(
-                async |(name, key)| match self.record::<Drilled>(&key).await {
-                    Ok(record) => Ok(record.map(|record| (name, record))),
-                    Err(Error::Corrupt { .. }) => Ok(None),
-                    Err(error) => Err(error),
-                },
-            )
-            .buffer_unordered(READS_AT_ONCE)
-            .try_filter_map(async |found| Ok(found))
-            .try_collect()
             .await
     }
 
@@ -283,15 +267,18 @@ impl Repository {
         Ok(records)
     }
 
-    pub(super) async fn newest_stamps(&self) -> Result<Stamps> {
-        let mut newest = Stamps::new();
+    /// The newest stamp and the newest drill of each archive, from one listing of the records.
+    pub(super) async fn marks(&self) -> Result<Marks> {
+        let mut marks = Marks::default();
         // Keys sort by time, so the newest comes last.
         for stored in self.store().list(RecordKey::FOLDER).await? {
-            if let Some(RecordKey::Verified(name, at)) = RecordKey::parse(&stored.key) {
-                newest.insert(name, (at, stored));
-            }
+            match RecordKey::parse(&stored.key) {
+                Some(RecordKey::Verified(name, at)) => marks.stamps.insert(name, (at, stored)),
+                Some(RecordKey::Drilled(name, at)) => marks.drills.insert(name, (at, stored)),
+                _ => None,
+            };
         }
-        Ok(newest)
+        Ok(marks)
     }
 }
 

@@ -7,12 +7,12 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::listing::{Listed, READS_AT_ONCE, Stamps};
+use super::listing::{Listed, Marks, Newest, READS_AT_ONCE};
 use super::{Repository, archive_of};
 use crate::archive::digest::Digest;
 use crate::archive::manifest::{Group, Manifest, Totals};
 use crate::archive::name::ArchiveName;
-use crate::archive::records::Verified;
+use crate::archive::records::{Drilled, RecordKey, Verified};
 use crate::error::{Error, Result};
 use crate::store::Stored;
 
@@ -33,8 +33,19 @@ pub struct Summary {
     pub totals: Totals,
     /// Its newest verification.
     pub verified: Option<Verified>,
+    /// Its newest drill.
+    pub drilled: Option<ListedDrill>,
     /// What users or jobs attached.
     pub tags: BTreeMap<String, String>,
+}
+
+/// What became of a drill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedDrill {
+    /// When it began.
+    pub at: Timestamp,
+    /// True if nothing went wrong.
+    pub passed: bool,
 }
 
 /// An archive in a list, or what is known of one whose manifest cannot be read.
@@ -58,11 +69,17 @@ struct Sight {
     written_ms: i64,
 }
 
+/// What a store says of an archive's manifest and newest records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Sights {
+    manifest: Sight,
+    stamp: Option<(Timestamp, Sight)>,
+    drill: Option<(Timestamp, Sight)>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Noted {
-    manifest: Sight,
-    /// The newest stamp.
-    stamp: Option<(Timestamp, Sight)>,
+    sights: Sights,
     summary: Summary,
 }
 
@@ -83,7 +100,8 @@ impl Repository {
     /// All archives, oldest first, and damaged ones of unknown age at the end. Of archives in `known` that the store shows
     /// unchanged nothing is read. Also gives what is known now.
     pub async fn summaries(&self, known: &Known) -> Result<(Vec<Summarized>, Known)> {
-        let stamps = Arc::new(self.newest_stamps().await?);
+        let Marks { stamps, drills } = self.marks().await?;
+        let stamps = Arc::new(stamps);
         let known: BTreeMap<&ArchiveName, &Noted> =
             known.0.iter().map(|one| (&one.summary.name, one)).collect();
         let (mut found, mut unknown, mut now_known) = (Vec::new(), Vec::new(), Vec::new());
@@ -91,29 +109,46 @@ impl Repository {
             let Some(name) = archive_of(&stored.key) else {
                 continue;
             };
-            let (manifest, stamp) = (Sight::from(&stored), sight_of_stamp(&stamps, &name));
+            let sights = Sights {
+                manifest: Sight::from(&stored),
+                stamp: sight_of_record(&stamps, &name),
+                drill: sight_of_record(&drills, &name),
+            };
             match known.get(&name) {
-                Some(noted) if noted.manifest == manifest && noted.stamp == stamp => {
+                Some(noted) if noted.sights == sights => {
                     found.push(Summarized::from(noted.summary.clone()));
                     now_known.push((*noted).clone());
                 }
-                _ => unknown.push((name, manifest, stamp)),
+                _ => unknown.push((name, sights)),
             }
         }
         let mut read = stream::iter(unknown)
-            .map(|(name, manifest, stamp)| {
+            .map(|(name, sights)| {
+                let drill = sights
+                    .drill
+                    .map(|(at, _)| RecordKey::Drilled(name.clone(), at));
                 let looked = self.look_at_beside(name, &stamps);
-                async move { Ok::<_, Error>((looked.await?, manifest, stamp)) }
+                async move {
+                    let Some(listed) = looked.await? else {
+                        return Ok::<_, Error>(None);
+                    };
+                    let drilled = match drill {
+                        // A damaged record counts as none; `verify` names it.
+                        Some(key) => self.record::<Drilled>(&key).await.ok().flatten(),
+                        None => None,
+                    };
+                    Ok(Some((Summarized::of(listed, drilled), sights)))
+                }
             })
             .buffer_unordered(READS_AT_ONCE);
-        while let Some((listed, manifest, stamp)) = read.try_next().await? {
+        while let Some(looked) = read.try_next().await? {
             // One that has gone since it was listed is no archive any more.
-            let Some(listed) = listed else { continue };
-            let summarized = Summarized::from(listed);
+            let Some((summarized, sights)) = looked else {
+                continue;
+            };
             if let Ok(summary) = &summarized.summary {
                 now_known.push(Noted {
-                    manifest,
-                    stamp,
+                    sights,
                     summary: summary.clone(),
                 });
             }
@@ -126,8 +161,8 @@ impl Repository {
     }
 }
 
-fn sight_of_stamp(stamps: &Stamps, name: &ArchiveName) -> Option<(Timestamp, Sight)> {
-    let (at, stored) = stamps.get(name)?;
+fn sight_of_record(newest: &Newest, name: &ArchiveName) -> Option<(Timestamp, Sight)> {
+    let (at, stored) = newest.get(name)?;
     Some((*at, Sight::from(stored)))
 }
 
@@ -142,10 +177,18 @@ impl From<Summary> for Summarized {
     }
 }
 
-impl From<Listed> for Summarized {
-    fn from(listed: Listed) -> Summarized {
+impl Summarized {
+    fn of(listed: Listed, drilled: Option<Drilled>) -> Summarized {
+        let drilled = drilled.filter(|drilled| Some(drilled.manifest) == listed.seal);
+        let drilled = drilled.map(|drilled| ListedDrill {
+            at: drilled.at,
+            passed: drilled.passed(),
+        });
         let summary = match (&listed.manifest, listed.seal) {
-            (Ok(manifest), Some(seal)) => Ok(summary(manifest, seal, listed.verified)),
+            (Ok(manifest), Some(seal)) => {
+                let summary = summary(manifest, seal, listed.verified);
+                Ok(Summary { drilled, ..summary })
+            }
             (Err(error), _) => Err(Arc::clone(error)),
             (Ok(_), None) => unreachable!("a manifest that was read has a seal"),
         };
@@ -167,6 +210,7 @@ fn summary(manifest: &Manifest, seal: Digest, verified: Option<Verified>) -> Sum
         set: manifest.set.as_ref().map(|set| set.name.clone()),
         totals: manifest.totals,
         verified,
+        drilled: None,
         tags: manifest.tags.clone(),
     }
 }
