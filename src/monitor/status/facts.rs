@@ -295,7 +295,8 @@ impl Of<'_> {
                     if self.sets {
                         finding.text =
                             format!("database {}: {}", part.group.database, finding.text);
-                        finding.about = format!("{} {}", part.group.database, finding.about);
+                        finding.about =
+                            format!("{} of database {}", finding.about, part.group.database);
                     }
                     Ok(finding)
                 })),
