@@ -88,7 +88,7 @@ impl Status {
             return Ok(None);
         }
         match config_file::load(cx).await {
-            Err(Error::NotFound { .. }) if !needed => Ok(None),
+            Err(Error::NotFound { .. }) if !needed && is_there(NO_REPO_GIVEN).await => Ok(None),
             other => other.map(Some),
         }
     }
@@ -141,6 +141,10 @@ impl Status {
         }
         Ok(())
     }
+}
+
+async fn is_there(path: &str) -> bool {
+    tokio::fs::try_exists(path).await.unwrap_or(false)
 }
 
 async fn open(place: &crate::config::Place) -> Result<Repository> {
@@ -204,4 +208,62 @@ async fn default_state(
     let first = digest.first_chunk().expect("SHA-256 has 32 bytes");
     let short = u64::from_be_bytes(*first);
     Ok(folder.join(format!("status-{short:016x}.json")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn each_configuration_has_a_memory_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["one.toml", "two.toml"] {
+            std::fs::write(path(name), "").unwrap();
+        }
+        let only = |set: &'static str, value: PathBuf| {
+            move |name: &str| (name == set).then(|| value.to_str().unwrap().to_owned())
+        };
+        let xdg = only("XDG_STATE_HOME", path("state"));
+        let one = default_state(&path("one.toml"), &xdg).await.unwrap();
+        let two = default_state(&path("two.toml"), &xdg).await.unwrap();
+        assert_ne!(one, two);
+        assert_eq!(one.parent().unwrap(), path("state/pgark"));
+        assert!(one.parent().unwrap().is_dir());
+        let name = one.file_name().unwrap().to_str().unwrap();
+        assert!(name.starts_with("status-") && name.len() == "status-.json".len() + 16);
+        // The same file by another way.
+        let around = path("state/../one.toml");
+        assert_eq!(default_state(&around, &xdg).await.unwrap(), one);
+        // systemd's folder goes first, and is the first of several.
+        let both = |name: &str| match name {
+            "STATE_DIRECTORY" => Some(format!("{}:/other", path("systemd").display())),
+            other => xdg(other),
+        };
+        let there = default_state(&path("one.toml"), both).await.unwrap();
+        assert_eq!(there, path("systemd").join(name));
+        let empty = |name: &str| Some(String::new()).filter(|_| name == "STATE_DIRECTORY");
+        let fallen_back = |name: &str| empty(name).or_else(|| xdg(name));
+        assert_eq!(
+            default_state(&path("one.toml"), fallen_back).await.unwrap(),
+            one
+        );
+        // A folder that cannot be made is named with what to do.
+        let blocked = only("XDG_STATE_HOME", path("one.toml"));
+        let problem = default_state(&path("one.toml"), blocked).await.unwrap_err();
+        assert!(problem.to_string().contains("cannot be made"), "{problem}");
+    }
+
+    #[tokio::test]
+    async fn a_memory_that_cannot_be_read_counts_as_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("told.json");
+        assert_eq!(remembered(&file).await, Memory::default());
+        std::fs::write(&file, "{\"told\": 5").unwrap();
+        assert_eq!(remembered(&file).await, Memory::default());
+        let known = r#"{"told": {"shop absence": {"job": "shop", "occasion": "absence", "text": "x",
+            "since": "2026-11-22T02:00:00Z", "told": "2026-11-22T02:00:00Z"}}}"#;
+        std::fs::write(&file, known).unwrap();
+        assert_eq!(remembered(&file).await.told.len(), 1);
+    }
 }

@@ -49,3 +49,4 @@ mod standby;
 mod support;
 mod traps;
 mod unknown;
+mod watching;

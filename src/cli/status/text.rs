@@ -117,9 +117,9 @@ fn state(job: &JobStatus, report: &StatusReport) -> String {
 fn age(newest: &Saved, job: &JobStatus) -> String {
     let name = printable(newest.archive.as_str());
     let old = duration_of(job.age_ms.unwrap_or(0));
-    let limit = job
-        .rpo_ms
-        .map_or_else(String::new, |rpo| format!(", may be {}", duration_of(rpo)));
+    let limit = job.rpo_ms.map_or_else(String::new, |rpo| {
+        format!(" (objective {})", duration_of(rpo))
+    });
     format!("{name}, {old} old{limit}")
 }
 
@@ -157,14 +157,14 @@ fn drill_of(drill: &DrillStatus, report: &StatusReport) -> String {
 }
 
 fn drill_in_full(drill: &DrillStatus, report: &StatusReport) -> String {
-    let mut text = drill_of(drill, report);
-    if let Some(rto) = drill.last.as_ref().and_then(|last| last.rto_ms) {
-        text.push_str(&format!(", may take {}", duration_of(rto)));
-    }
-    if let Some(due) = drill.due_by {
-        text.push_str(&format!("; one must pass by {}", human::time(due)));
-    }
-    text
+    let rto = drill.last.as_ref().and_then(|last| last.rto_ms);
+    let limit = rto.map_or_else(String::new, |rto| {
+        format!(" (objective {})", duration_of(rto))
+    });
+    let due = drill.due_by.map_or_else(String::new, |due| {
+        format!("; one must pass by {}", human::time(due))
+    });
+    format!("{}{limit}{due}", drill_of(drill, report))
 }
 
 /// Each replica with how far it is behind.

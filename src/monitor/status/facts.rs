@@ -269,9 +269,10 @@ impl Of<'_> {
         saved
     }
 
-    /// The archive itself, and those of the set that it closes.
+    /// The archive itself, and, where sets count, those of the set that it closes.
     fn parts<'a>(&'a self, manifest: &'a Manifest) -> Vec<&'a Manifest> {
-        let members = manifest.closes().map_or(&[][..], |set| &set.members);
+        let set = manifest.closes().filter(|_| self.sets);
+        let members = set.map_or(&[][..], |set| &set.members);
         let found = self.contents.listed.iter().filter_map(|one| {
             let is_member = members.iter().any(|member| member.name == one.name);
             one.manifest.as_deref().ok().filter(|_| is_member)
