@@ -422,7 +422,8 @@ fn an_overdue_drill_and_a_lagging_replica_are_problems() {
         assert!(numbers.contains(line), "{line} in {numbers}");
     }
     // A replica that cannot be read is a problem, and the rest is shown all the same.
-    std::fs::write(site.path("copy/pgark.json"), "{}").unwrap();
+    std::fs::rename(site.path("copy"), site.path("away")).unwrap();
+    std::fs::write(site.path("copy"), "").unwrap();
     let report = site.status(15);
     assert_eq!(occasions(&report), ["drill", "replica"]);
     assert_eq!(report["jobs"][0]["replicas"][0]["readable"], false);
