@@ -74,6 +74,8 @@ pub(super) struct Facts {
     pub(super) location: String,
     /// Why its repository cannot be read.
     pub(super) unreadable: Option<String>,
+    /// What is wrong with the repository's own file, although its archives can be read.
+    pub(super) marker: Option<String>,
     /// Complete archives.
     pub(super) n_archives: u64,
     /// The last success.
@@ -135,7 +137,7 @@ pub(super) async fn of_job(
                     .filter(|one| !job.all_databases || is_whole_set(one))
                     .collect();
                 Copies {
-                    unreadable: None,
+                    unreadable: there.repository.marker_problem().map(worded),
                     n_archives: whole.len() as u64,
                     newest: whole.last().map(|one| (one.name.clone(), one.created)),
                 }
@@ -229,6 +231,7 @@ impl Of<'_> {
         Facts {
             location: repository.location(),
             unreadable,
+            marker: repository.marker_problem().map(worded),
             n_archives: whole.len() as u64,
             newest: newest.map(|(listed, manifest)| self.saved(listed, manifest)),
             verified: verified.max(),

@@ -236,6 +236,14 @@ impl Judge<'_> {
     }
 
     fn archives(&mut self) {
+        if let Some(reason) = &self.facts.marker {
+            self.problem(
+                Occasion::Verify,
+                "repository",
+                format!("{reason}; no run can use it"),
+                "`pgark verify --all` names all that suffers",
+            );
+        }
         for (name, reason) in &self.facts.damaged {
             self.problem(
                 Occasion::Verify,

@@ -307,6 +307,25 @@ async fn what_cannot_be_read_is_a_problem_and_damage_too() {
     assert_eq!(damage, ["shop-02"]);
     assert_eq!(report.jobs[0].n_archives, 1);
 
+    // Archives can be read without the repository's own file, and runs cannot go on.
+    let key = crate::archive::marker::Marker::key();
+    for repository in [&main, &cold] {
+        repository.store().delete(&key).await.unwrap();
+        let damaged = b"{}".as_slice().into();
+        repository.store().put_new(&key, damaged).await.unwrap();
+    }
+    for (name, repository) in [("main", &main), ("cold", &cold)] {
+        let again = Repository::open_for_reading(Arc::clone(repository.store())).await;
+        world.opened.insert(name.to_owned(), again);
+    }
+    let report = world.at("2026-11-02T03:00:00Z").await;
+    let of_marker = |about: &str| {
+        let mut problems = report.problems.iter();
+        problems.any(|one| one.about == about && one.text.contains("pgark.json"))
+    };
+    assert!(of_marker("repository"), "{:?}", report.problems);
+    assert!(of_marker("replica cold"), "{:?}", report.problems);
+
     let refused = Error::failed("s3://bucket", "access denied", "");
     world.opened.insert("main".to_owned(), Err(refused));
     let refused = Error::failed("s3://cold", "no such host", "");
