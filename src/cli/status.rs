@@ -1,5 +1,7 @@
 //! `pgark status`: whether all jobs are well, for people, for programs, for Prometheus, and told to whom it concerns.
 
+mod text;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -7,17 +9,14 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::config_file::{self, Configured};
-use super::output::{columns, diagnostic};
-use super::{Context, exit::Outcome, human, place};
+use super::output::diagnostic;
+use super::{Context, exit::Outcome, place, run};
 use crate::archive::Repository;
-use crate::archive::records::RunOutcome;
-use crate::config::Job;
 use crate::error::{Error, Result};
 use crate::monitor::alerts::Memory;
-use crate::monitor::status::{JobStatus, Opened, StatusOptions, StatusReport};
+use crate::monitor::status::{Opened, StatusOptions, StatusReport};
 use crate::monitor::{Clock, metrics, notify, small_file, status};
 use crate::store::Opening;
-use crate::toc::printable;
 
 /// The default of `--repo`: with another one the repository is meant, not the configuration's jobs.
 const NO_REPO_GIVEN: &str = "./backups";
@@ -67,7 +66,7 @@ impl Status {
         if cx.common.json {
             cx.output.json(&report)?;
         } else {
-            cx.output.line(shown(&report))?;
+            cx.output.line(text::shown(&report))?;
         }
         if let Some(file) = &self.prometheus {
             small_file::replace(file, metrics::text(&report), 0o644).await?;
@@ -89,7 +88,7 @@ impl Status {
             return Ok(None);
         }
         match config_file::load(cx).await {
-            Err(Error::NotFound { .. }) if !needed => Ok(None),
+            Err(Error::NotFound { .. }) if !needed && is_there(NO_REPO_GIVEN).await => Ok(None),
             other => other.map(Some),
         }
     }
@@ -100,15 +99,7 @@ impl Status {
         options: StatusOptions,
     ) -> Result<StatusReport> {
         let config = &configured.config;
-        let mut jobs: Vec<&Job> = Vec::new();
-        for name in &self.jobs {
-            jobs.push(config.job(name).ok_or_else(|| {
-                Error::Usage(format!("{} has no job {name:?}", configured.file.display()))
-            })?);
-        }
-        if self.jobs.is_empty() {
-            jobs.extend(&config.jobs);
-        }
+        let jobs = run::chosen(configured, &self.jobs)?;
         let named = jobs.iter().flat_map(|job| {
             let replicas = job.replicas.iter().map(|replica| &replica.repository);
             replicas.chain([&job.repository])
@@ -150,6 +141,10 @@ impl Status {
         }
         Ok(())
     }
+}
+
+async fn is_there(path: &str) -> bool {
+    tokio::fs::try_exists(path).await.unwrap_or(false)
 }
 
 async fn open(place: &crate::config::Place) -> Result<Repository> {
@@ -215,99 +210,60 @@ async fn default_state(
     Ok(folder.join(format!("status-{short:016x}.json")))
 }
 
-/// Problems first, then a line for each job.
-fn shown(report: &StatusReport) -> String {
-    if report.jobs.is_empty() && report.problems.is_empty() {
-        return "there are no jobs and no archives".to_owned();
-    }
-    let mut lines = vec![match report.problems.len() as u64 {
-        0 => "all is well".to_owned(),
-        n => format!("{}:", human::things(n, "problem")),
-    }];
-    for problem in &report.problems {
-        let (job, text) = (printable(&problem.job), printable(&problem.text));
-        lines.push(format!("  {job}: {text}"));
-        if !problem.remedy.is_empty() {
-            lines.push(format!("    {}", problem.remedy));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn each_configuration_has_a_memory_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["one.toml", "two.toml"] {
+            std::fs::write(path(name), "").unwrap();
         }
-    }
-    lines.push(String::new());
-    lines.push(table(report));
-    lines.join("\n")
-}
-
-fn table(report: &StatusReport) -> String {
-    let head = [
-        "JOB", "STATE", "NEWEST", "AGE", "RPO", "RAW", "NEW", "TOOK", "VERIFIED", "LAST RUN",
-        "NEXT RUN", "DRILL", "COPIES",
-    ];
-    let right = [
-        false, false, false, true, true, true, true, true, true, false, false, false, false,
-    ];
-    let rows: Vec<Vec<String>> = report.jobs.iter().map(|job| row(job, report)).collect();
-    columns(&head, &rows, &right)
-}
-
-fn row(job: &JobStatus, report: &StatusReport) -> Vec<String> {
-    let n_problems = report.problems.iter().filter(|one| one.job == job.job);
-    let state = match n_problems.count() {
-        0 => "ok".to_owned(),
-        n => human::things(n as u64, "problem"),
-    };
-    let newest = job.newest.as_ref();
-    let of = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    let ago = |at: Timestamp| duration_of(ms_between(at, report.at));
-    vec![
-        printable(&job.job),
-        state,
-        newest.map_or_else(|| "none".to_owned(), |one| one.archive.to_string()),
-        of(job.age_ms.map(duration_of)),
-        of(job.rpo_ms.map(duration_of)),
-        of(newest.map(|one| human::bytes(one.raw_bytes))),
-        of(newest.map(|one| human::bytes(one.new_bytes))),
-        of(newest.map(|one| duration_of(one.duration_ms))),
-        of(job.verified.map(|at| format!("{} ago", ago(at)))),
-        of(job.last_run.as_ref().map(|run| {
-            let word = match run.outcome {
-                RunOutcome::Succeeded => "succeeded",
-                RunOutcome::Incomplete => "incomplete",
-                RunOutcome::Failed => "failed",
-            };
-            format!("{word} {} ago", ago(run.at))
-        })),
-        of(job.next_run.map(human::time)),
-        of(job.drill.as_ref().map(|drill| match &drill.last {
-            Some(last) if last.passed => format!(
-                "passed {} ago in {}",
-                ago(last.at),
-                duration_of(last.restore_ms)
-            ),
-            Some(last) => format!("failed {} ago", ago(last.at)),
-            None => "never".to_owned(),
-        })),
-        of(copies(job)),
-    ]
-}
-
-/// Each replica with how far it is behind.
-fn copies(job: &JobStatus) -> Option<String> {
-    let each = job.replicas.iter().map(|replica| {
-        let state = match (replica.readable, replica.lag_ms) {
-            (false, _) => "not readable".to_owned(),
-            (true, Some(0)) => "newest".to_owned(),
-            (true, Some(ms)) => format!("{} behind", duration_of(ms)),
-            (true, None) => "none".to_owned(),
+        let only = |set: &'static str, value: PathBuf| {
+            move |name: &str| (name == set).then(|| value.to_str().unwrap().to_owned())
         };
-        format!("{}: {state}", replica.replica)
-    });
-    let all = each.collect::<Vec<_>>().join(", ");
-    (!all.is_empty()).then_some(all)
-}
+        let xdg = only("XDG_STATE_HOME", path("state"));
+        let one = default_state(&path("one.toml"), &xdg).await.unwrap();
+        let two = default_state(&path("two.toml"), &xdg).await.unwrap();
+        assert_ne!(one, two);
+        assert_eq!(one.parent().unwrap(), path("state/pgark"));
+        assert!(one.parent().unwrap().is_dir());
+        let name = one.file_name().unwrap().to_str().unwrap();
+        assert!(name.starts_with("status-") && name.len() == "status-.json".len() + 16);
+        // The same file by another way.
+        let around = path("state/../one.toml");
+        assert_eq!(default_state(&around, &xdg).await.unwrap(), one);
+        // systemd's folder goes first, and is the first of several.
+        let both = |name: &str| match name {
+            "STATE_DIRECTORY" => Some(format!("{}:/other", path("systemd").display())),
+            other => xdg(other),
+        };
+        let there = default_state(&path("one.toml"), both).await.unwrap();
+        assert_eq!(there, path("systemd").join(name));
+        let empty = |name: &str| Some(String::new()).filter(|_| name == "STATE_DIRECTORY");
+        let fallen_back = |name: &str| empty(name).or_else(|| xdg(name));
+        assert_eq!(
+            default_state(&path("one.toml"), fallen_back).await.unwrap(),
+            one
+        );
+        // A folder that cannot be made is named with what to do.
+        let blocked = only("XDG_STATE_HOME", path("one.toml"));
+        let problem = default_state(&path("one.toml"), blocked).await.unwrap_err();
+        assert!(problem.to_string().contains("cannot be made"), "{problem}");
+    }
 
-fn ms_between(from: Timestamp, to: Timestamp) -> u64 {
-    u64::try_from(to.duration_since(from).as_millis()).unwrap_or(0)
-}
-
-fn duration_of(ms: u64) -> String {
-    human::duration(std::time::Duration::from_millis(ms))
+    #[tokio::test]
+    async fn a_memory_that_cannot_be_read_counts_as_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("told.json");
+        assert_eq!(remembered(&file).await, Memory::default());
+        std::fs::write(&file, "{\"told\": 5").unwrap();
+        assert_eq!(remembered(&file).await, Memory::default());
+        let known = r#"{"told": {"shop absence": {"job": "shop", "occasion": "absence", "text": "x",
+            "since": "2026-11-22T02:00:00Z", "told": "2026-11-22T02:00:00Z"}}}"#;
+        std::fs::write(&file, known).unwrap();
+        assert_eq!(remembered(&file).await.told.len(), 1);
+    }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::notify::{self, Message, Telling, Told};
 use super::status::{Problem, StatusReport};
+use super::trend;
 use crate::config::{Config, Occasion};
 use crate::human;
 
@@ -30,12 +31,21 @@ pub struct Lasting {
     pub job: String,
     /// What sort of problem it is.
     pub occasion: Occasion,
+    /// What it is about within the job.
+    #[serde(default)]
+    pub about: String,
     /// What was told of it.
     pub text: String,
     /// When it was first told.
     pub since: Timestamp,
     /// When it was last told.
     pub told: Timestamp,
+}
+
+impl Lasting {
+    fn is_of_table(&self) -> bool {
+        self.occasion == Occasion::Trend && self.about.starts_with(trend::TABLE)
+    }
 }
 
 /// What one job's channels are to be told, and what is remembered if that succeeds.
@@ -62,7 +72,7 @@ impl Memory {
             due.extend(self.problems_due(&state.job, &problems, report.at, host));
             // Of a repository that cannot be read nobody knows what has ended.
             if state.readable {
-                due.extend(self.ends_due(&state.job, &problems, report.at, host));
+                due.extend(self.ends_due(&state.job, &problems, report, host));
             }
         }
         due
@@ -95,6 +105,7 @@ impl Memory {
             let lasting = Lasting {
                 job: job.to_owned(),
                 occasion: problem.occasion,
+                about: problem.about.clone(),
                 text: problem.text.clone(),
                 since: before.map_or(now, |lasting| lasting.since),
                 told: now,
@@ -122,13 +133,16 @@ impl Memory {
         &self,
         job: &str,
         problems: &[&Problem],
-        now: Timestamp,
+        report: &StatusReport,
         host: &str,
     ) -> Option<Due> {
+        let now = report.at;
         let last: BTreeSet<String> = problems.iter().map(|problem| key(problem)).collect();
         let ended = self.told.iter();
         let ended: Vec<(&String, &Lasting)> = ended
             .filter(|(key, lasting)| lasting.job == job && !last.contains(*key))
+            // Who did not look at the tables does not know what has ended of them.
+            .filter(|(_, lasting)| report.compared_tables || !lasting.is_of_table())
             .collect();
         if ended.is_empty() {
             return None;
@@ -253,6 +267,7 @@ mod tests {
         StatusReport {
             at: at.parse().unwrap(),
             problems: problems.to_vec(),
+            compared_tables: true,
             jobs: vec![JobStatus {
                 job: "shop".to_owned(),
                 readable,
@@ -333,6 +348,27 @@ mod tests {
         failed.told_by_run = true;
         let report = report("2026-11-22T02:00:00Z", true, &[failed]);
         assert_eq!(look(&mut memory, &report), []);
+    }
+
+    #[test]
+    fn a_quick_look_ends_nothing_that_it_does_not_see() {
+        let mut memory = Memory::default();
+        let table = problem(Occasion::Trend, "table public.orders");
+        let rows = problem(Occasion::Trend, "rows");
+        let full = |at: &str, problems: &[Problem]| report(at, true, problems);
+        look(&mut memory, &full("2026-11-22T02:00:00Z", &[table, rows]));
+        let quick = StatusReport {
+            compared_tables: false,
+            ..full("2026-11-22T03:00:00Z", &[])
+        };
+        let ended = look(&mut memory, &quick);
+        assert_eq!(ended.len(), 1);
+        assert_eq!(ended[0].1, "Over after 1 h 0 min: trend rows.");
+        let ended = look(&mut memory, &full("2026-11-22T04:00:00Z", &[]));
+        assert_eq!(
+            ended[0].1,
+            "Over after 2 h 0 min: trend table public.orders."
+        );
     }
 
     #[test]

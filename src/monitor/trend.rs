@@ -20,10 +20,13 @@ const GROWN_ROWS_MIN: u64 = 1000;
 /// A table that had less than this part of all raw bytes may shrink.
 const LARGE_TABLE_PERCENT: f64 = 10.0;
 
+/// How [`Finding::about`] begins where it is about a table.
+pub const TABLE: &str = "table ";
+
 /// One strange number.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Finding {
-    /// What it is of: `rows`, `raw bytes`, or a table.
+    /// What it is of: `rows`, `raw bytes`, or `table NAME`.
     pub about: String,
     /// A sentence without its full stop.
     pub text: String,
@@ -123,7 +126,7 @@ pub fn of_tables(
             },
         };
         findings.push(Finding {
-            about: format!("table {name}"),
+            about: format!("{TABLE}{name}"),
             text,
         });
     }

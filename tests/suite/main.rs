@@ -52,3 +52,4 @@ mod standby;
 mod support;
 mod traps;
 mod unknown;
+mod watching;

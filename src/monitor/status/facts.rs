@@ -74,6 +74,8 @@ pub(super) struct Facts {
     pub(super) location: String,
     /// Why its repository cannot be read.
     pub(super) unreadable: Option<String>,
+    /// What is wrong with the repository's own file, although its archives can be read.
+    pub(super) marker: Option<String>,
     /// Complete archives.
     pub(super) n_archives: u64,
     /// The last success.
@@ -135,7 +137,7 @@ pub(super) async fn of_job(
                     .filter(|one| !job.all_databases || is_whole_set(one))
                     .collect();
                 Copies {
-                    unreadable: None,
+                    unreadable: there.repository.marker_problem().map(worded),
                     n_archives: whole.len() as u64,
                     newest: whole.last().map(|one| (one.name.clone(), one.created)),
                 }
@@ -229,6 +231,7 @@ impl Of<'_> {
         Facts {
             location: repository.location(),
             unreadable,
+            marker: repository.marker_problem().map(worded),
             n_archives: whole.len() as u64,
             newest: newest.map(|(listed, manifest)| self.saved(listed, manifest)),
             verified: verified.max(),
@@ -269,9 +272,10 @@ impl Of<'_> {
         saved
     }
 
-    /// The archive itself, and those of the set that it closes.
+    /// The archive itself, and, where sets count, those of the set that it closes.
     fn parts<'a>(&'a self, manifest: &'a Manifest) -> Vec<&'a Manifest> {
-        let members = manifest.closes().map_or(&[][..], |set| &set.members);
+        let set = manifest.closes().filter(|_| self.sets);
+        let members = set.map_or(&[][..], |set| &set.members);
         let found = self.contents.listed.iter().filter_map(|one| {
             let is_member = members.iter().any(|member| member.name == one.name);
             one.manifest.as_deref().ok().filter(|_| is_member)
@@ -295,7 +299,8 @@ impl Of<'_> {
                     if self.sets {
                         finding.text =
                             format!("database {}: {}", part.group.database, finding.text);
-                        finding.about = format!("{} {}", part.group.database, finding.about);
+                        finding.about =
+                            format!("{} of database {}", finding.about, part.group.database);
                     }
                     Ok(finding)
                 })),

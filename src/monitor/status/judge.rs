@@ -145,10 +145,12 @@ impl Judge<'_> {
         });
     }
 
-    /// The problem that was found last is told by a run itself.
-    fn is_told_by_run(&mut self) {
+    /// The problem that was found last was told by `ran` itself, if it could. One that was interrupted or reached nobody did not.
+    fn may_be_told_by(&mut self, ran: &Ran) {
+        let mut steps = ran.steps.iter();
+        let told = steps.any(|step| step.step == "notify" && step.outcome == RunOutcome::Succeeded);
         if let Some(last) = self.problems.last_mut() {
-            last.told_by_run = true;
+            last.told_by_run = told;
         }
     }
 
@@ -186,7 +188,7 @@ impl Judge<'_> {
             format!("the run of {} {word}{again}{reason}", human::time(last.at)),
             &format!("`pgark run {}` tries again", last.job),
         );
-        self.is_told_by_run();
+        self.may_be_told_by(last);
     }
 
     fn absence(&mut self, job: &Job) {
@@ -234,6 +236,14 @@ impl Judge<'_> {
     }
 
     fn archives(&mut self) {
+        if let Some(reason) = &self.facts.marker {
+            self.problem(
+                Occasion::Verify,
+                "repository",
+                format!("{reason}; no run can use it"),
+                "`pgark verify --all` names all that suffers",
+            );
+        }
         for (name, reason) in &self.facts.damaged {
             self.problem(
                 Occasion::Verify,
@@ -245,10 +255,8 @@ impl Judge<'_> {
         let Some(newest) = &self.facts.newest else {
             return;
         };
-        let by_run = self.facts.runs.iter();
-        let by_run = by_run
-            .flat_map(|ran| &ran.archives)
-            .any(|name| *name == newest.archive);
+        let mut runs = self.facts.runs.iter();
+        let by_run = runs.find(|ran| ran.archives.contains(&newest.archive));
         for strange in &self.facts.strange {
             match strange {
                 Ok(finding) => {
@@ -258,8 +266,8 @@ impl Judge<'_> {
                         format!("{}: {}", newest.archive, finding.text),
                         "if that is meant, nothing is to be done: after some archives it is the usual",
                     );
-                    if by_run {
-                        self.is_told_by_run();
+                    if let Some(ran) = by_run {
+                        self.may_be_told_by(ran);
                     }
                 }
                 Err(reason) => self.problem(
@@ -291,9 +299,6 @@ impl Judge<'_> {
                 format!("the drill of {} failed: {reason}", human::time(last.at)),
                 &remedy,
             );
-            if last.job.is_some() {
-                self.is_told_by_run();
-            }
         }
         match state.last_passed {
             None if self.facts.newest.is_some() => self.problem(

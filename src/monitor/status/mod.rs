@@ -49,6 +49,9 @@ pub struct StatusReport {
     pub problems: Vec<Problem>,
     /// Each job, or, without a configuration, each group of archives.
     pub jobs: Vec<JobStatus>,
+    /// True if tables were compared.
+    #[serde(skip)]
+    pub compared_tables: bool,
 }
 
 /// Something that somebody must look at.
@@ -224,6 +227,7 @@ pub async fn status(
         at: clock.now,
         problems: Vec::new(),
         jobs: Vec::new(),
+        compared_tables: options.tables,
     };
     for job in jobs {
         let facts = facts::of_job(job, &contents, options).await;
@@ -245,6 +249,7 @@ pub async fn status_of_repository(
         at: clock.now,
         problems: Vec::new(),
         jobs: Vec::new(),
+        compared_tables: options.tables,
     };
     let trend = Trend::default();
     for group in contents.groups() {

@@ -6,6 +6,7 @@ use jiff::SignedDuration;
 
 use super::*;
 use crate::archive::fixture;
+use crate::archive::manifest::{ClusterSet, Scope, SetMember, Skipped};
 use crate::archive::records::{Depth, Drilled, Ran, RanStep, Verified};
 use crate::config::Config;
 use crate::store::Store;
@@ -73,13 +74,19 @@ async fn ran(repository: &Repository, day: i64, outcome: RunOutcome, archive: Op
         duration_ms: 1,
         message: "no route to host".to_owned(),
     };
+    let told = RanStep {
+        step: "notify".to_owned(),
+        outcome: RunOutcome::Succeeded,
+        duration_ms: 1,
+        message: "notify \"ops\": told".to_owned(),
+    };
     let ran = Ran {
         job: "shop".to_owned(),
         at,
         finished: at + SignedDuration::from_mins(5),
         outcome,
         archives: archive.into_iter().collect(),
-        steps: vec![step],
+        steps: vec![step, told],
     };
     repository.note_run(&ran).await.unwrap();
 }
@@ -220,7 +227,7 @@ async fn broken_promises_are_named() {
         ]
     );
     let told: Vec<bool> = report.problems.iter().map(|one| one.told_by_run).collect();
-    assert_eq!(told, [true, false, true, false, false]);
+    assert_eq!(told, [true, false, false, false, false]);
 }
 
 #[tokio::test]
@@ -300,6 +307,25 @@ async fn what_cannot_be_read_is_a_problem_and_damage_too() {
     assert_eq!(damage, ["shop-02"]);
     assert_eq!(report.jobs[0].n_archives, 1);
 
+    // Archives can be read without the repository's own file, and runs cannot go on.
+    let key = crate::archive::marker::Marker::key();
+    for repository in [&main, &cold] {
+        repository.store().delete(&key).await.unwrap();
+        let damaged = b"{}".as_slice().into();
+        repository.store().put_new(&key, damaged).await.unwrap();
+    }
+    for (name, repository) in [("main", &main), ("cold", &cold)] {
+        let again = Repository::open_for_reading(Arc::clone(repository.store())).await;
+        world.opened.insert(name.to_owned(), again);
+    }
+    let report = world.at("2026-11-02T03:00:00Z").await;
+    let of_marker = |about: &str| {
+        let mut problems = report.problems.iter();
+        problems.any(|one| one.about == about && one.text.contains("pgark.json"))
+    };
+    assert!(of_marker("repository"), "{:?}", report.problems);
+    assert!(of_marker("replica cold"), "{:?}", report.problems);
+
     let refused = Error::failed("s3://bucket", "access denied", "");
     world.opened.insert("main".to_owned(), Err(refused));
     let refused = Error::failed("s3://cold", "no such host", "");
@@ -313,4 +339,107 @@ async fn what_cannot_be_read_is_a_problem_and_damage_too() {
         ]
     );
     assert!(!report.jobs[0].readable);
+}
+
+/// A set of the job of day `day`: databases with their rows, those that are missing, and the globals that close it.
+async fn save_set(repository: &Repository, day: i64, databases: &[(&str, u64)], missing: &[&str]) {
+    let made = time("2026-11-01T02:00:00Z") + SignedDuration::from_hours(24 * (day - 1));
+    let manifest = |name: &str, database: &str, minutes: i64| {
+        let mut manifest = fixture::manifest(repository, name);
+        manifest.created = made + SignedDuration::from_mins(minutes);
+        manifest.source.started = manifest.created;
+        manifest.source.finished = manifest.created + SignedDuration::from_mins(1);
+        manifest.group.job = Some("all".to_owned());
+        manifest.group.database = database.to_owned();
+        manifest
+    };
+    let mut members = Vec::new();
+    for ((database, n_rows), minutes) in databases.iter().zip(0..) {
+        let table = fixture::Table {
+            name: "orders",
+            rows: (0..*n_rows).map(|i| format!("{i}\torder\t\\N")).collect(),
+            cell_rows: None,
+        };
+        let part = manifest(&format!("{database}-{day:02}"), database, minutes);
+        let part = fixture::dump_as(repository, &[table], part).await.unwrap();
+        members.push(SetMember {
+            name: part.name().clone(),
+            manifest: part.seal(),
+            database: (*database).to_owned(),
+        });
+    }
+    let name = format!("globals-{day:02}");
+    let mut last = manifest(&name, "", 9);
+    last.group.scope = Scope::Globals;
+    last.set = Some(ClusterSet {
+        members,
+        missing: missing
+            .iter()
+            .map(|database| Skipped {
+                what: format!("database {database}"),
+                reason: "no route".to_owned(),
+            })
+            .collect(),
+        ..ClusterSet::named(name)
+    });
+    fixture::dump_as(repository, &[], last).await.unwrap();
+}
+
+#[tokio::test]
+async fn of_whole_clusters_only_complete_sets_count_and_each_database_has_its_trend() {
+    let text = CONFIG
+        .replace(
+            "name = \"shop\"\nsource = \"shop\"",
+            "name = \"all\"\nsource = \"x\"\nall_databases = true",
+        )
+        .replace("schedule = \"0 2 * * *\"\n", "");
+    let (mut world, main, cold) = World::new().await;
+    world.config = Config::parse(&text[..text.find("[job.drill]").unwrap()], "x").unwrap();
+    for day in 1..=4 {
+        save_set(&main, day, &[("crm", 50), ("shop", 1200)], &[]).await;
+    }
+    save_set(&cold, 4, &[("crm", 50), ("shop", 1200)], &[]).await;
+    let report = world.at("2026-11-04T03:00:00Z").await;
+    assert_eq!(texts(&report), Vec::<&str>::new());
+    let job = &report.jobs[0];
+    let newest = job.newest.as_ref().unwrap();
+    assert_eq!(job.n_archives, 4);
+    assert_eq!(newest.archive.as_str(), "globals-04");
+    assert_eq!((newest.rows, newest.tables), (1250, 2));
+    // From the first database to the globals.
+    assert_eq!(newest.duration_ms, 10 * 60_000);
+    assert_eq!(job.replicas[0].lag_ms, Some(0));
+
+    // A database that lost its rows is named; the other one's trend is its own.
+    save_set(&main, 5, &[("crm", 50), ("shop", 0)], &[]).await;
+    let report = world.at("2026-11-05T03:00:00Z").await;
+    let about: Vec<&str> = report
+        .problems
+        .iter()
+        .map(|one| one.about.as_str())
+        .collect();
+    assert_eq!(
+        about,
+        [
+            "rows of database shop",
+            "raw bytes of database shop",
+            "table public.orders of database shop"
+        ]
+    );
+    assert_eq!(
+        texts(&report)[2],
+        "globals-05: database shop: table public.orders has lost all its 1,200 rows"
+    );
+    // A set without one of its databases is no success.
+    save_set(&main, 6, &[("crm", 50)], &["shop"]).await;
+    let report = world.at("2026-11-06T12:00:00Z").await;
+    let newest = report.jobs[0].newest.as_ref().unwrap();
+    assert_eq!(newest.archive.as_str(), "globals-05");
+    assert_eq!(report.problems[0].occasion, Occasion::Absence);
+    // Without a configuration each database tells its own, once.
+    let noon = clock("2026-11-06T12:00:00Z");
+    let of_groups = status_of_repository(&main, &noon, StatusOptions::default()).await;
+    let of_groups = of_groups.unwrap();
+    assert_eq!(of_groups.jobs.len(), 3);
+    assert_eq!(of_groups.problems.len(), 3, "{:?}", of_groups.problems);
 }
