@@ -58,7 +58,7 @@ fn blocks() -> Vec<Block> {
 /// The reader's own values in a block that he fills in: every variable that the guide exports must have one.
 fn filled_in(block: &Block, values: &BTreeMap<&str, String>) -> String {
     let name = regex::Regex::new(r"(?:^|\s)([A-Z_]+)=").unwrap();
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for line in block.text.lines() {
         let line = line
             .strip_prefix("export ")
@@ -66,10 +66,10 @@ fn filled_in(block: &Block, values: &BTreeMap<&str, String>) -> String {
         for found in name.captures_iter(line) {
             let name = found.get(1).unwrap().as_str();
             let value = values.get(name).unwrap_or_else(|| panic!("{name} is new"));
-            text.push_str(&format!("export {name}='{value}'\n"));
+            lines.push(format!("export {name}='{value}'\n"));
         }
     }
-    text
+    lines.concat()
 }
 
 /// A chat that writes down what it is told.

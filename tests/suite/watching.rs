@@ -34,14 +34,14 @@ impl Listener {
         let of_thread = listener.clone();
         std::thread::spawn(move || {
             for stream in socket.incoming() {
-                of_thread.serve(stream.unwrap());
+                of_thread.serve(&stream.unwrap());
             }
         });
         listener
     }
 
-    fn serve(&self, stream: TcpStream) {
-        let mut reader = BufReader::new(&stream);
+    fn serve(&self, stream: &TcpStream) {
+        let mut reader = BufReader::new(stream);
         let mut request = String::new();
         reader.read_line(&mut request).unwrap();
         let mut length = 0;
@@ -62,7 +62,7 @@ impl Listener {
         self.heard.lock().unwrap().push((path, body));
         let answer = *self.answer.lock().unwrap();
         let text = format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-        (&stream).write_all(text.as_bytes()).unwrap();
+        reader.get_mut().write_all(text.as_bytes()).unwrap();
     }
 
     fn answer(&self, answer: &'static str) {
