@@ -14,6 +14,8 @@ mod problems;
 mod series;
 mod shell;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -127,6 +129,42 @@ impl PageData {
     }
 }
 
+impl PageData {
+    /// What the repository holds, as far as its archives tell. Groups of one database share their chunks and are reckoned together.
+    pub fn kept_bytes(&self) -> u64 {
+        let mut by_database: BTreeMap<(&str, &str), Vec<&ArchiveFacts>> = BTreeMap::new();
+        for data in &self.groups {
+            let database = (
+                data.group.system_identifier.as_str(),
+                data.group.database.as_str(),
+            );
+            by_database
+                .entry(database)
+                .or_default()
+                .extend(&data.archives);
+        }
+        let sums = by_database.into_values().map(|mut archives| {
+            archives.sort_by_key(|one| one.created);
+            kept_bytes(archives)
+        });
+        sums.fold(0, u64::saturating_add)
+    }
+}
+
+/// Of archives in the order of their age: all that the oldest needs, and what each later one added.
+fn kept_bytes<'a>(archives: impl IntoIterator<Item = &'a ArchiveFacts>) -> u64 {
+    let mut sum = 0_u64;
+    for (i, one) in archives.into_iter().enumerate() {
+        let added = if i == 0 {
+            one.stored_bytes
+        } else {
+            one.new_bytes
+        };
+        sum = sum.saturating_add(added);
+    }
+    sum
+}
+
 impl GroupData {
     /// The newest archive that can be read.
     pub fn newest(&self) -> Option<&ArchiveFacts> {
@@ -135,16 +173,7 @@ impl GroupData {
 
     /// What the repository holds for the group, as far as its archives tell: all that the oldest needs, and what each later one added.
     pub fn kept_bytes(&self) -> u64 {
-        let mut sum = 0_u64;
-        for (i, one) in self.archives.iter().enumerate() {
-            let added = if i == 0 {
-                one.stored_bytes
-            } else {
-                one.new_bytes
-            };
-            sum = sum.saturating_add(added);
-        }
-        sum
+        kept_bytes(&self.archives)
     }
 
     /// Raw bytes of all its archives.

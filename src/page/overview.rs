@@ -80,8 +80,7 @@ pub(super) fn figures(page: &PageData, to: &mut Html) {
     let n_archives = page.n_archives();
     let raw = page.groups.iter().map(super::GroupData::raw_bytes);
     let raw = raw.fold(0, u64::saturating_add);
-    let kept = page.groups.iter().map(super::GroupData::kept_bytes);
-    let kept = kept.fold(0, u64::saturating_add);
+    let kept = page.kept_bytes();
     let newest = page.groups.iter().filter_map(super::GroupData::newest);
     let newest = newest.map(|one| one.created).max();
     if n_archives == 0 {

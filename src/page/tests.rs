@@ -432,6 +432,15 @@ async fn a_repository_becomes_a_page_with_its_tables_drills_and_damage() {
     assert!(shop.tables.is_sorted_by(|a, b| a.raw_bytes >= b.raw_bytes));
     // What the second shares with the first was stored once.
     assert!(shop.kept_bytes() < shop.archives[0].stored_bytes * 2);
+    // Another job's archive of the same database shares as well.
+    let (mut both, mut other) = (page.clone(), shop.clone());
+    other.group.job = Some("other".to_owned());
+    other
+        .archives
+        .retain(|one| one.new_bytes < one.stored_bytes);
+    let added: u64 = other.archives.iter().map(|one| one.new_bytes).sum();
+    both.groups.push(other);
+    assert_eq!(both.kept_bytes(), page.kept_bytes() + added);
 
     let filtered = PageOptions {
         jobs: vec!["weekly".to_owned()],
