@@ -12,6 +12,7 @@ use super::codec::Codec;
 use super::cpu::CpuPool;
 use super::digest::Digest;
 use super::index::ChunkPiece;
+use super::unpacked::UnpackedPool;
 use crate::error::{Error, Result};
 use crate::store::{Key, Put, Store};
 
@@ -78,6 +79,7 @@ pub struct ChunkStore {
     store: Arc<dyn Store>,
     cpu: CpuPool,
     codec: Arc<Codec>,
+    unpacked: UnpackedPool,
     /// Chunks of archives that a lease protects: they need not be sent again.
     known: Arc<HashSet<Digest>>,
     /// Chunks that were wanted and not written, because they are known or were found: to be proved before the manifest is written.
@@ -86,11 +88,17 @@ pub struct ChunkStore {
 
 impl ChunkStore {
     /// Chunks of `store`, compressed with zstd's `level` on `cpu`.
-    pub fn new(store: Arc<dyn Store>, cpu: CpuPool, level: i32) -> ChunkStore {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        cpu: CpuPool,
+        unpacked: UnpackedPool,
+        level: i32,
+    ) -> ChunkStore {
         ChunkStore {
             store,
             cpu,
             codec: Arc::new(Codec::new(level)),
+            unpacked,
             known: Arc::default(),
             reused: Arc::default(),
         }
@@ -237,9 +245,9 @@ impl ChunkStore {
             .get_stored(&chunk.chunk)
             .await?
             .ok_or_else(|| damaged("is missing".to_owned()))?;
-        let (codec, wanted) = (Arc::clone(&self.codec), *chunk);
+        let (codec, pool, wanted) = (Arc::clone(&self.codec), self.unpacked.clone(), *chunk);
         self.cpu
-            .run(move || unpack(&codec, &stored, &wanted))
+            .run(move || unpack(&codec, &pool, &stored, &wanted))
             .await
             .map_err(damaged)
     }
@@ -260,13 +268,18 @@ pub(crate) fn check_stored(stored: &[u8], wanted: &ChunkRef) -> Result<(), Strin
     Ok(())
 }
 
-fn unpack(codec: &Codec, stored: &[u8], wanted: &ChunkRef) -> Result<Bytes, String> {
+fn unpack(
+    codec: &Codec,
+    pool: &UnpackedPool,
+    stored: &[u8],
+    wanted: &ChunkRef,
+) -> Result<Bytes, String> {
     check_stored(stored, wanted)?;
     let n_bytes = usize::try_from(wanted.chunk_bytes).expect("bounded by the caller");
     let plain = codec
-        .unpack(stored, n_bytes)
+        .unpack_with(stored, n_bytes, |n_bytes| pool.take(n_bytes))
         .map_err(|problem| problem.to_string())?;
-    Ok(plain.into())
+    Ok(pool.lend(plain))
 }
 
 /// Gathers, part by part, the pieces of chunks that were cut from one [`super::chunker::Chunker`], in whatever order they were stored.

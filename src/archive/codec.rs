@@ -115,8 +115,18 @@ impl Codec {
     /// Decodes exactly one frame of exactly `n_bytes` raw bytes; anything else is a problem.
     /// Nothing beyond `n_bytes` is ever allocated, so the caller bounds that first.
     pub fn unpack(&self, stored: &[u8], n_bytes: usize) -> Result<Vec<u8>, CodecProblem> {
+        self.unpack_with(stored, n_bytes, Vec::with_capacity)
+    }
+
+    /// The same in a buffer of the caller's, which `buffer` makes with room for so many bytes once the frame has been looked at.
+    pub(super) fn unpack_with(
+        &self,
+        stored: &[u8],
+        n_bytes: usize,
+        buffer: impl FnOnce(usize) -> Vec<u8>,
+    ) -> Result<Vec<u8>, CodecProblem> {
         check_frame(stored, n_bytes)?;
-        let mut plain = Vec::new();
+        let mut plain = buffer(n_bytes);
         self.with_workspace(|workspace| {
             decode(&mut workspace.decoder, stored, n_bytes, &mut plain)
         })?;

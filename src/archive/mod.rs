@@ -19,6 +19,7 @@ pub mod name;
 pub mod records;
 pub mod repository;
 pub mod sealed;
+mod unpacked;
 
 pub use chunks::{ChunkRef, ChunkStore, StoredChunk};
 pub use cpu::CpuPool;

@@ -19,6 +19,7 @@ use super::marker::Marker;
 use super::name::ArchiveName;
 use super::records::RecordKey;
 use super::sealed;
+use super::unpacked::UnpackedPool;
 use crate::error::{Error, Result};
 use crate::store::{Key, Store};
 use crate::toc::Entry;
@@ -38,6 +39,7 @@ struct Inner {
     marker: Marker,
     marker_problem: Option<Error>,
     cpu: CpuPool,
+    unpacked: UnpackedPool,
 }
 
 impl Repository {
@@ -104,6 +106,7 @@ impl Repository {
                 marker,
                 marker_problem: problem,
                 cpu: CpuPool::of_this_machine(),
+                unpacked: UnpackedPool::default(),
             }),
         }
     }
@@ -135,7 +138,13 @@ impl Repository {
 
     /// Chunks, compressed with zstd's `level` when they are put.
     pub fn chunks(&self, level: i32) -> ChunkStore {
-        ChunkStore::new(Arc::clone(&self.inner.store), self.inner.cpu.clone(), level)
+        let Inner {
+            store,
+            cpu,
+            unpacked,
+            ..
+        } = &*self.inner;
+        ChunkStore::new(Arc::clone(store), cpu.clone(), unpacked.clone(), level)
     }
 
     /// Reads the archive's manifest.

@@ -28,7 +28,7 @@ Examples:
   pgark drill -d postgres --check 'orders of the last day: SELECT count(*) > 0 FROM orders WHERE day = current_date = t'
   pgark drill --job shop                       as [job.drill] of the configuration has it
 
--d names any database of the server. The scratch database pgark_drill_… is made beside it and dropped afterwards, also after \
+-d names any database of the server. The scratch database pgark_drill_ with random digits is made beside it and dropped afterwards, also after \
 a failure or an interrupt; what a killed drill leaves is dropped by the next one on the same server. Nothing else is changed \
 there. The result is put on record in the repository, where `pgark list` and `pgark show` find it. The exit code is 0 if the \
 drill passed, 16 if it did not.")]
