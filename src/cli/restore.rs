@@ -14,6 +14,7 @@ use super::{Context, choose, exit::Outcome, human, place, secrets};
 use crate::error::{Error, Result};
 use crate::restore::{Check, RestoreOptions, RestoreReport, restore};
 use crate::selection::{Selection, Side};
+use crate::sql::leading_quoted;
 
 /// Restores an archive into a database
 #[derive(Debug, clap::Args)]
@@ -141,24 +142,11 @@ fn pair(text: &str) -> std::result::Result<(String, String), String> {
 
 /// The name at the beginning of the text, and what follows it.
 fn name(text: &str) -> Option<(String, &str)> {
-    let Some(quoted) = text.strip_prefix('"') else {
-        let end = text.find('=').unwrap_or(text.len());
-        return (end > 0).then(|| (text[..end].to_owned(), &text[end..]));
-    };
-    let mut name = String::new();
-    let mut rest = quoted;
-    loop {
-        let end = rest.find('"')?;
-        name.push_str(&rest[..end]);
-        rest = &rest[end + 1..];
-        match rest.strip_prefix('"') {
-            Some(more) => {
-                name.push('"');
-                rest = more;
-            }
-            None => return (!name.is_empty()).then_some((name, rest)),
-        }
+    if text.starts_with('"') {
+        return leading_quoted(text).filter(|(name, _)| !name.is_empty());
     }
+    let end = text.find('=').unwrap_or(text.len());
+    (end > 0).then(|| (text[..end].to_owned(), &text[end..]))
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -171,6 +171,9 @@ pub struct Drill {
     pub checks: Vec<SqlCheck>,
 }
 
+/// The longest time between two drills that passed, if the configuration does not say: four months.
+pub const DRILL_EVERY: std::time::Duration = std::time::Duration::from_secs(120 * 86_400);
+
 /// A question to the restored database, and its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields)]

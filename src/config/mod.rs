@@ -14,7 +14,9 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 
 pub use self::channel::{Channel, ChannelKind, Occasion};
-pub use self::job::{Command, Drill, Hooks, Job, Replica, SqlCheck, Tables, Trend, VerifyDepth};
+pub use self::job::{
+    Command, DRILL_EVERY, Drill, Hooks, Job, Replica, SqlCheck, Tables, Trend, VerifyDepth,
+};
 pub use self::keep::Keep;
 pub use self::period::Period;
 pub use self::place::{ObjectLock, ObjectLockMode, Place};

@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::series::{median, percent};
+use super::series::median;
 use super::{ArchiveFacts, GroupData, PageData};
-use crate::archive::manifest::Scope;
+use crate::archive::manifest::{Scope, Totals};
 use crate::archive::records::RunOutcome;
-use crate::config::Trend;
+use crate::config::DRILL_EVERY;
 use crate::human;
+use crate::monitor::trend::of_totals;
 
-/// A drill is due after four months if the configuration does not say.
-const DRILL_EVERY: Duration = Duration::from_secs(120 * 86_400);
 /// Archives that the usual time between two is taken from.
 const INTERVALS: usize = 14;
 
@@ -209,31 +208,21 @@ impl GroupData {
         let trend = self.job.as_ref().map(|job| job.trend.clone());
         let trend = trend.unwrap_or_default();
         let (newest, before) = self.archives.split_last()?;
-        let n = usize::try_from(trend.archives).unwrap_or(usize::MAX);
-        let before = &before[before.len().saturating_sub(n)..];
-        if before.len() < 3 {
-            return None;
-        }
-        let strange = |what: &str, of: fn(&ArchiveFacts) -> u64, show: fn(u64) -> String| {
-            let usual = median(before.iter().map(of).collect())?;
-            let change = percent(usual, of(newest)).filter(|by| is_strange(*by, &trend))?;
-            let (usual, now) = (show(usual), show(of(newest)));
-            Some(format!(
-                "{what} went from {usual} to {now} ({change:+.0} %)"
-            ))
-        };
-        let size = strange("the size", |one| one.raw_bytes, human::bytes);
-        let text =
-            size.or_else(|| strange("the number of rows", |one| one.n_rows, human::count))?;
+        let before: Vec<Totals> = before.iter().rev().map(totals).collect();
+        let finding = of_totals(&totals(newest), &before, &trend).pop()?;
         Some(notice(
-            format!("{text}, compared with the median of the archives before"),
+            finding.text,
             "Compare the largest tables with what you expect; keep an older archive until it is explained",
         ))
     }
 }
 
-fn is_strange(percent: f64, trend: &Trend) -> bool {
-    percent < -trend.shrinks_percent || percent > trend.grows_percent
+fn totals(one: &ArchiveFacts) -> Totals {
+    Totals {
+        n_rows: one.n_rows,
+        raw_bytes: one.raw_bytes,
+        ..Totals::default()
+    }
 }
 
 /// From one moment to another; nothing if the second is earlier, as with clocks that disagree.

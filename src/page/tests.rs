@@ -97,14 +97,14 @@ fn each_problem_is_named_and_alarms_come_first() {
     let (weight, text) = only(shrunk.clone());
     assert_eq!(weight, Weight::Notice);
     assert!(
-        text.starts_with("the size went from 8.4 GiB to 4.2 GiB (-50 %)"),
+        text.starts_with("4.2 GiB raw bytes, 50 % fewer than the 8.4 GiB"),
         "{text}"
     );
     shrunk.job = Some(configured("[job.trend]\nshrinks_percent = 60"));
     assert_eq!(texts(&of(shrunk)), []);
     let mut emptied = shop();
     emptied.archives[19].n_rows = 0;
-    assert!(only(emptied).1.starts_with("the number of rows went from"));
+    assert!(only(emptied).1.starts_with("0 rows, 100 % fewer"));
 
     for (outcome, weight) in [
         (RunOutcome::Failed, Weight::Alarm),

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::sql::Ident;
+use crate::sql::{Ident, leading_quoted};
 
 /// The longest name that a server takes (`NAMEDATALEN - 1`).
 const NAME_BYTES_MAX: usize = 63;
@@ -87,7 +87,7 @@ impl KeptMark {
         let starts = comment.match_indices(MARK).map(|(at, _)| at);
         let is_line = |at: &usize| *at == 0 || comment.as_bytes()[at - 1] == b'\n';
         starts.filter(is_line).find_map(|at| {
-            let (was, rest) = unquoted(&comment[at + MARK.len()..])?;
+            let (was, rest) = leading_quoted(&comment[at + MARK.len()..])?;
             let until = rest.strip_prefix(UNTIL)?.parse().ok()?;
             let comment = (at > 0).then(|| comment[..at - 1].to_owned());
             Some(KeptMark {
@@ -101,24 +101,6 @@ impl KeptMark {
     /// True if a database of this name is the one that was kept, and not one that somebody has given another name, or back its own.
     pub(super) fn is_of(&self, name: &str) -> bool {
         kept(&self.was, self.until) == name
-    }
-}
-
-/// The identifier in double quotes at the beginning, and what follows it.
-fn unquoted(text: &str) -> Option<(String, &str)> {
-    let mut rest = text.strip_prefix('"')?;
-    let mut name = String::new();
-    loop {
-        let end = rest.find('"')?;
-        name.push_str(&rest[..end]);
-        rest = &rest[end + 1..];
-        match rest.strip_prefix('"') {
-            Some(more) => {
-                name.push('"');
-                rest = more;
-            }
-            None => return Some((name, rest)),
-        }
     }
 }
 

@@ -86,6 +86,24 @@ impl Fragment for QualifiedName {
     }
 }
 
+/// The identifier in double quotes at the beginning of a text, without its quotes, and what follows it.
+pub fn leading_quoted(text: &str) -> Option<(String, &str)> {
+    let mut rest = text.strip_prefix('"')?;
+    let mut name = String::new();
+    loop {
+        let end = rest.find('"')?;
+        name.push_str(&rest[..end]);
+        rest = &rest[end + 1..];
+        match rest.strip_prefix('"') {
+            Some(more) => {
+                name.push('"');
+                rest = more;
+            }
+            None => return Some((name, rest)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

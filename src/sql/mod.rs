@@ -13,7 +13,7 @@ mod statement;
 pub use deparsed::ServerSql;
 pub(crate) use escape::has_escapes_in;
 pub use escape::{ReadText, SentText, escape, escaped_byte, has_escapes, unescape};
-pub use ident::{Ident, QualifiedName};
+pub use ident::{Ident, QualifiedName, leading_quoted};
 pub use literal::{Condition, DollarQuoted, Literal};
 pub use pattern::{Pattern, PatternScope};
 pub use printable::{printable, shown};

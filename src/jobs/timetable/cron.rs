@@ -33,15 +33,7 @@ pub(super) fn timetable(planned: &[Planned<'_>], config: &Config, paths: Paths<'
                 variables.join(", ")
             );
         }
-        let words = [
-            &*paths.program.to_string_lossy(),
-            "--config",
-            &*paths.config.to_string_lossy(),
-        ]
-        .map(quoted)
-        .into_iter()
-        .chain(one.arguments.iter().map(|word| quoted(word)));
-        let command = words.collect::<Vec<_>>().join(" ");
+        let command = paths.command(one, quoted);
         let _ = writeln!(
             text,
             "{} {command} --progress none >/dev/null",

@@ -73,6 +73,19 @@ pub struct Paths<'a> {
     pub config: &'a Path,
 }
 
+impl Paths<'_> {
+    /// The command that starts a job or a drill, each word as `quoted` writes it.
+    fn command(&self, one: &Planned<'_>, quoted: impl Fn(&str) -> String) -> String {
+        let (program, config) = (
+            self.program.to_string_lossy(),
+            self.config.to_string_lossy(),
+        );
+        let words = [&*program, "--config", &*config].into_iter();
+        let words = words.chain(one.arguments.iter().map(AsRef::as_ref));
+        words.map(quoted).collect::<Vec<_>>().join(" ")
+    }
+}
+
 /// Everything of `jobs` that has a schedule: the jobs, and their drills.
 ///
 /// # Errors

@@ -35,15 +35,7 @@ pub(super) fn timetable(planned: &[Planned<'_>], config: &Config, paths: Paths<'
 }
 
 fn service(one: &Planned<'_>, config: &Config, paths: Paths<'_>) -> String {
-    let words = [
-        &*paths.program.to_string_lossy(),
-        "--config",
-        &*paths.config.to_string_lossy(),
-    ]
-    .map(quoted)
-    .into_iter()
-    .chain(one.arguments.iter().map(|word| quoted(word)));
-    let command = words.collect::<Vec<_>>().join(" ");
+    let command = paths.command(one, quoted);
     let folders = folders_of(config, one);
     let writable = lines(
         "ReadWritePaths",

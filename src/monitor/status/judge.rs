@@ -8,13 +8,11 @@ use super::facts::{Contents, Copies, Facts};
 use super::{Clock, DrillStatus, JobStatus, LastDrill, LastRun, Problem, ReplicaStatus};
 use crate::archive::manifest::Group;
 use crate::archive::records::{Ran, RunOutcome};
-use crate::config::{Drill, Job, Occasion, Period, Replica, Schedule};
+use crate::config::{DRILL_EVERY, Drill, Job, Occasion, Period, Replica, Schedule};
 use crate::human;
 
 /// How long after its time a run may begin, and end if it is short, before it counts as missed.
 const LATE: SignedDuration = SignedDuration::from_mins(15);
-/// The longest time between two drills, if the configuration does not say.
-const DRILL_EVERY: Duration = Duration::from_secs(120 * 86_400);
 
 /// The state of a configured job.
 pub(super) fn job(job: &Job, facts: &Facts, clock: &Clock) -> (JobStatus, Vec<Problem>) {
