@@ -10,6 +10,7 @@ pub mod globals;
 mod group;
 mod large_objects;
 mod links;
+pub(crate) mod live;
 mod needs;
 mod options;
 mod plan;
