@@ -207,7 +207,7 @@ fn print_plan(planned: &Planned, cx: &Context) -> Result<Outcome> {
 }
 
 /// A time as PostgreSQL writes settings: a number, with `ms`, `s`, `min` or `h`; milliseconds without.
-fn parse_time(text: &str) -> Result<Duration> {
+pub(crate) fn parse_time(text: &str) -> Result<Duration> {
     let n_digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(n_digits);
     let unit_ms = match unit.trim() {
