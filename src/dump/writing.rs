@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use jiff::Timestamp;
 
 use super::catalog_phase::Looked;
-use super::plan::TablePlan;
+use super::plan::{Cell, TablePlan};
 use super::reading::{Read, SegmentRead};
 use super::split::Method;
 use super::{DumpOptions, DumpReport, large_objects};
@@ -249,21 +249,18 @@ fn gather(
                 "run the dump again",
             ));
         }
-        let cell_blocks = match table.method {
-            Method::Cells { cell_blocks } => Some(cell_blocks),
-            Method::Whole(_) => None,
-        };
-        indexes.push(index_of(
-            table.entry,
-            table.columns.clone(),
-            (format, cell_blocks),
-            kept,
-        ));
+        let mut index = index_of(table.entry, table.columns.clone(), format, kept);
+        match &table.method {
+            Method::Cells { cell_blocks } => index.cell_blocks = Some(*cell_blocks),
+            Method::Keys { key, .. } => index.cell_key = Some(key.clone()),
+            Method::Whole(_) => {}
+        }
+        indexes.push(index);
     }
     if let Some(entry) = large_objects {
         let found = by_table.remove(&None).unwrap_or_default();
         let columns = large_objects::COLUMNS.map(str::to_owned).to_vec();
-        indexes.push(index_of(entry, columns, (CopyFormat::Text, None), found));
+        indexes.push(index_of(entry, columns, CopyFormat::Text, found));
     }
     Ok(indexes)
 }
@@ -271,7 +268,7 @@ fn gather(
 fn index_of(
     entry: EntryId,
     columns: Vec<String>,
-    (format, cell_blocks): (CopyFormat, Option<u32>),
+    format: CopyFormat,
     mut segments: Vec<SegmentRead>,
 ) -> TableIndex {
     segments.sort_by_key(|segment| segment.number);
@@ -284,7 +281,8 @@ fn index_of(
     let segments = segments
         .into_iter()
         .map(|segment| Segment {
-            blocks: segment.blocks,
+            blocks: segment.cell.as_ref().and_then(Cell::blocks),
+            keys: segment.cell.as_ref().and_then(Cell::keys),
             n_rows: segment.end.fingerprint.n_rows(),
             pieces: segment.pieces,
         })
@@ -297,7 +295,8 @@ fn index_of(
         n_rows,
         n_bytes,
         fingerprint,
-        cell_blocks,
+        cell_blocks: None,
+        cell_key: None,
         segments,
     }
 }
