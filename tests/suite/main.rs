@@ -29,6 +29,7 @@ mod guide;
 mod harness;
 mod injection;
 mod jobs;
+mod key_ranges;
 mod kind_docs;
 mod kind_matrix;
 mod many_tables;
