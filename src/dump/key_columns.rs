@@ -73,6 +73,8 @@ catalog_row! {
         common_shares: Option<Vec<f32>> = col("s.most_common_freqs"),
         null_share: Option<f32> = col("s.null_frac"),
         correlation: Option<f32> = col("s.correlation"),
+        /// When the statistics were collected, or a little later.
+        n_blocks: i32 = col("c.relpages"),
     }
 }
 
@@ -85,6 +87,8 @@ pub(super) struct Uncut<'a> {
     pub target: &'a Sql,
     /// The columns that are read.
     pub columns: &'a [String],
+    /// Its blocks.
+    pub n_blocks: u32,
     /// The key of the group's previous dump.
     pub before: Option<&'a CellKey>,
 }
@@ -138,6 +142,8 @@ pub(super) async fn find(session: &Session, tables: &[Uncut<'_>]) -> Result<Hash
 struct Column {
     key: Key,
     correlation: Option<f64>,
+    /// Blocks of the table that the statistics are about.
+    n_blocks: u32,
 }
 
 impl Column {
@@ -161,6 +167,7 @@ impl Column {
         Some(Column {
             key,
             correlation: row.correlation.map(f64::from),
+            n_blocks: u32::try_from(row.n_blocks).unwrap_or(0),
         })
     }
 
@@ -197,6 +204,7 @@ async fn choose(session: &Session, table: &Uncut<'_>, columns: Vec<Column>) -> R
         } else if !is_by_index(session, table, &column.key).await? {
             format!("the server would scan the whole table for a range of its key {name} too")
         } else {
+            extend(session, table, &mut column).await?;
             return Ok(Found::Key(column.key));
         };
         if std::mem::take(&mut is_first) {
@@ -206,11 +214,11 @@ async fn choose(session: &Session, table: &Uncut<'_>, columns: Vec<Column>) -> R
     Ok(Found::Refused(why))
 }
 
-/// Asks the index for both ends, and for where the rows of some values between them lie.
-async fn look(session: &Session, table: &Uncut<'_>, column: &mut Column) -> Result<()> {
-    let what = format!("the keys of {}", table.target.text());
+/// Asks the index for both ends.
+async fn ends(session: &Session, table: &Uncut<'_>, key: &Key) -> Result<Option<(i64, i64)>> {
+    let what = format!("the ends of {}", table.target.text());
     let reading = || Error::sql(&what, "reading a row");
-    let (name, of) = (Ident::new(&*column.key.column), column.key.of);
+    let (name, of) = (Ident::new(&*key.column), key.of);
     let ends = sql![
         "SELECT ",
         number(of, &sql!["pg_catalog.min(", &name, ")"]),
@@ -223,9 +231,29 @@ async fn look(session: &Session, table: &Uncut<'_>, column: &mut Column) -> Resu
     let row = rows.first().expect("an aggregate gives one row");
     let min: Option<i64> = row.try_get(0).map_err(reading())?;
     let max: Option<i64> = row.try_get(1).map_err(reading())?;
-    let (Some(min), Some(max)) = (min, max) else {
+    Ok(min.zip(max))
+}
+
+/// Rows that came after the statistics, at the end of a key that grows, are as many as the table's new blocks.
+async fn extend(session: &Session, table: &Uncut<'_>, column: &mut Column) -> Result<()> {
+    let n_new = table.n_blocks.saturating_sub(column.n_blocks);
+    if n_new <= table.n_blocks / 100 || column.n_blocks == 0 {
+        return Ok(());
+    }
+    if let Some((_, max)) = ends(session, table, &column.key).await? {
+        let (n_new, n_all) = (u64::from(n_new), u64::from(table.n_blocks));
+        column.key.spread.extend(max, n_new, n_all);
+    }
+    Ok(())
+}
+
+/// Asks the index for both ends, and for where the rows of some values between them lie.
+async fn look(session: &Session, table: &Uncut<'_>, column: &mut Column) -> Result<()> {
+    let Some((min, max)) = ends(session, table, &column.key).await? else {
         return Ok(());
     };
+    let what = format!("the keys of {}", table.target.text());
+    let (name, of) = (Ident::new(&*column.key.column), column.key.of);
     let spread = Spread::even(of, min, max);
     let values = Sql::list(spread.samples().into_iter().map(|value| of.literal(value)));
     let places = sql![
@@ -242,7 +270,7 @@ async fn look(session: &Session, table: &Uncut<'_>, column: &mut Column) -> Resu
     ];
     let rows = session.query(&what, &places.text(), &[]).await?;
     let row = rows.first().expect("an aggregate gives one row");
-    column.correlation = row.try_get(0).map_err(reading())?;
+    column.correlation = row.try_get(0).map_err(Error::sql(&what, "reading a row"))?;
     column.key.spread = spread;
     Ok(())
 }

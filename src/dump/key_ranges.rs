@@ -127,6 +127,25 @@ impl Spread {
         Spread::new(of, &statistics)
     }
 
+    /// The spread after rows were added above all values that the statistics know, up to `max`; `n_new` of `n_all` blocks.
+    pub(super) fn extend(&mut self, max: i64, n_new: u64, n_all: u64) {
+        let is_above = self.steps.last().is_some_and(|last| last.value < max);
+        if n_new == 0 || !is_above || !self.of.has(max) {
+            return;
+        }
+        let shrunk = |share: u64| portion(share, n_all.saturating_sub(n_new), n_all);
+        for step in &mut self.steps {
+            (step.below, step.at) = (shrunk(step.below), shrunk(step.at));
+        }
+        self.total = shrunk(self.total) + portion(ALL, n_new, n_all);
+        let (value, below) = (max, self.total);
+        self.steps.push(Step {
+            value,
+            below,
+            at: 0,
+        });
+    }
+
     /// True if there are no two values to cut between.
     pub(super) fn is_empty(&self) -> bool {
         self.steps.len() < 2

@@ -99,6 +99,21 @@ fn bounds_stay_and_new_rows_at_the_end_open_new_ranges() {
 }
 
 #[test]
+fn rows_that_the_statistics_do_not_know_are_cut_too() {
+    let mut spread = histogram(KeyType::Int8, &[0, 1000]);
+    let first = spread.bounds(&[], 10 * MIB, MIB);
+    spread.extend(1500, 5, 15);
+    let second = spread.bounds(&first, 15 * MIB, MIB);
+    assert!(second.starts_with(&first), "{second:?}");
+    assert_eq!(second[first.len()..], [1000, 1100, 1200, 1300, 1400]);
+    // Rows that came elsewhere change nothing.
+    let before = spread.clone();
+    spread.extend(1500, 5, 15);
+    spread.extend(2000, 0, 15);
+    assert_eq!(spread, before);
+}
+
+#[test]
 fn ranges_that_are_off_by_four_are_cut_or_joined_and_the_others_stay() {
     // What was a tenth is five cells now.
     let uneven = histogram(KeyType::Int8, &[0, 100, 120, 140, 160, 180, 200, 300]);

@@ -296,6 +296,7 @@ pub(super) fn uncut<'a>(
             relation: data.relation,
             target,
             columns: &data.columns,
+            n_blocks: size.n_blocks,
             before: before.and_then(CutBefore::key),
         });
     }
