@@ -4,6 +4,7 @@
 //! workers, read sequence values, write TOC and data index, prove what is shared, commit the manifest.
 
 mod catalog_phase;
+mod cell;
 mod conditions;
 mod entries;
 pub mod globals;

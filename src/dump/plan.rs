@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::cell::Cell;
 use super::group::CutBefore;
 use super::key_columns::{Found, Uncut};
-use super::key_ranges::Key;
 use super::split::{self, Method, SMALL_BYTES_MAX, TableSize};
-use crate::archive::index::KeyRange;
 use crate::kinds::row::{Oid, catalog_row};
 use crate::kinds::toc_builder::DraftData;
 use crate::pg::version::ServerVersion;
@@ -67,22 +66,6 @@ pub(super) struct TablePlan {
     pub binary_works: bool,
     /// The database's encoding, where rows would otherwise come in the session's.
     pub encoding: Option<String>,
-}
-
-/// A part of a table that is read by one COPY.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Cell {
-    /// The first block, and the first one after.
-    Blocks(u32, Option<u32>),
-    /// A range of a key.
-    Keys {
-        /// Values.
-        range: KeyRange,
-        /// The condition that its rows meet.
-        condition: Sql,
-        /// For messages.
-        text: String,
-    },
 }
 
 /// One piece of work for a worker.
@@ -260,16 +243,7 @@ fn method(
         key: key.cell_key(),
         because,
     };
-    (method, key_cells(key, &bounds))
-}
-
-fn key_cells(key: &Key, bounds: &[i64]) -> Vec<Cell> {
-    let cell = |range| Cell::Keys {
-        range,
-        condition: key.condition(range),
-        text: key.describe(range),
-    };
-    key.ranges(bounds).into_iter().map(cell).collect()
+    (method, Cell::of_key(key, &bounds))
 }
 
 /// The tables that need a key to be read in several pieces.
@@ -368,41 +342,10 @@ impl TablePlan {
 
     /// What a job reads, for messages.
     pub(super) fn step(&self, cell: Option<usize>) -> String {
-        match cell.map(|cell| &self.cells[cell]) {
-            Some(Cell::Blocks(from, Some(to))) => format!("COPY OUT of blocks {from}..{to}"),
-            Some(Cell::Blocks(from, None)) => format!("COPY OUT of blocks {from}.."),
-            Some(Cell::Keys { text, .. }) => format!("COPY OUT of {}", printable(text)),
-            None => "COPY OUT".to_owned(),
-        }
-    }
-}
-
-impl Cell {
-    /// The condition that its rows meet, and no others of the table.
-    fn condition(&self) -> Sql {
-        match self {
-            Cell::Blocks(from, to) => {
-                let upper = to.map(|to| sql![" AND ctid < '(", to, ",0)'"]);
-                sql!["ctid >= '(", *from, ",0)'", upper]
-            }
-            Cell::Keys { condition, .. } => condition.clone(),
-        }
-    }
-
-    /// Its blocks, if it is cut by them.
-    pub(super) fn blocks(&self) -> Option<(u32, Option<u32>)> {
-        match self {
-            Cell::Blocks(from, to) => Some((*from, *to)),
-            Cell::Keys { .. } => None,
-        }
-    }
-
-    /// Its values, if it is cut by a key.
-    pub(super) fn keys(&self) -> Option<KeyRange> {
-        match self {
-            Cell::Keys { range, .. } => Some(*range),
-            Cell::Blocks(..) => None,
-        }
+        cell.map_or_else(
+            || "COPY OUT".to_owned(),
+            |cell| format!("COPY OUT of {}", self.cells[cell].describe()),
+        )
     }
 }
 

@@ -9,7 +9,8 @@ use futures::StreamExt as _;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::plan::{Cell, DataPlan, Job};
+use super::cell::Cell;
+use super::plan::{DataPlan, Job};
 use super::readers::Readers;
 use super::sink::RowSink;
 use super::worker::Worker;

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use jiff::Timestamp;
 
 use super::catalog_phase::Looked;
-use super::plan::{Cell, TablePlan};
+use super::cell::Cell;
+use super::plan::TablePlan;
 use super::reading::{Read, SegmentRead};
 use super::split::Method;
 use super::{DumpOptions, DumpReport, large_objects};
