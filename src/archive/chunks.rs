@@ -12,7 +12,7 @@ use super::codec::Codec;
 use super::cpu::CpuPool;
 use super::digest::Digest;
 use super::index::ChunkPiece;
-use super::unpacked::UnpackedPool;
+use super::chunk_memory::ChunkMemory;
 use crate::error::{Error, Result};
 use crate::store::{Key, Put, Store};
 
@@ -79,7 +79,6 @@ pub struct ChunkStore {
     store: Arc<dyn Store>,
     cpu: CpuPool,
     codec: Arc<Codec>,
-    unpacked: UnpackedPool,
     /// Chunks of archives that a lease protects: they need not be sent again.
     known: Arc<HashSet<Digest>>,
     /// Chunks that were wanted and not written, because they are known or were found: to be proved before the manifest is written.
@@ -91,14 +90,13 @@ impl ChunkStore {
     pub(super) fn new(
         store: Arc<dyn Store>,
         cpu: CpuPool,
-        unpacked: UnpackedPool,
+        memory: ChunkMemory,
         level: i32,
     ) -> ChunkStore {
         ChunkStore {
             store,
             cpu,
-            codec: Arc::new(Codec::new(level)),
-            unpacked,
+            codec: Arc::new(Codec::new(level, memory)),
             known: Arc::default(),
             reused: Arc::default(),
         }
@@ -245,9 +243,9 @@ impl ChunkStore {
             .get_stored(&chunk.chunk)
             .await?
             .ok_or_else(|| damaged("is missing".to_owned()))?;
-        let (codec, pool, wanted) = (Arc::clone(&self.codec), self.unpacked.clone(), *chunk);
+        let (codec, wanted) = (Arc::clone(&self.codec), *chunk);
         self.cpu
-            .run(move || unpack(&codec, &pool, &stored, &wanted))
+            .run(move || unpack(&codec, &stored, &wanted))
             .await
             .map_err(damaged)
     }
@@ -268,18 +266,11 @@ pub(crate) fn check_stored(stored: &[u8], wanted: &ChunkRef) -> Result<(), Strin
     Ok(())
 }
 
-fn unpack(
-    codec: &Codec,
-    pool: &UnpackedPool,
-    stored: &[u8],
-    wanted: &ChunkRef,
-) -> Result<Bytes, String> {
+fn unpack(codec: &Codec, stored: &[u8], wanted: &ChunkRef) -> Result<Bytes, String> {
     check_stored(stored, wanted)?;
     let n_bytes = usize::try_from(wanted.chunk_bytes).expect("bounded by the caller");
-    let plain = codec
-        .unpack_with(stored, n_bytes, |n_bytes| pool.take(n_bytes))
-        .map_err(|problem| problem.to_string())?;
-    Ok(pool.lend(plain))
+    let plain = codec.unpack(stored, n_bytes);
+    plain.map_err(|problem| problem.to_string())
 }
 
 /// Gathers, part by part, the pieces of chunks that were cut from one [`super::chunker::Chunker`], in whatever order they were stored.

@@ -19,7 +19,7 @@ use super::marker::Marker;
 use super::name::ArchiveName;
 use super::records::RecordKey;
 use super::sealed;
-use super::unpacked::UnpackedPool;
+use super::chunk_memory::ChunkMemory;
 use crate::error::{Error, Result};
 use crate::store::{Key, Store};
 use crate::toc::Entry;
@@ -39,7 +39,7 @@ struct Inner {
     marker: Marker,
     marker_problem: Option<Error>,
     cpu: CpuPool,
-    unpacked: UnpackedPool,
+    memory: ChunkMemory,
 }
 
 impl Repository {
@@ -106,7 +106,7 @@ impl Repository {
                 marker,
                 marker_problem: problem,
                 cpu: CpuPool::of_this_machine(),
-                unpacked: UnpackedPool::default(),
+                memory: ChunkMemory::default(),
             }),
         }
     }
@@ -141,10 +141,10 @@ impl Repository {
         let Inner {
             store,
             cpu,
-            unpacked,
+            memory,
             ..
         } = &*self.inner;
-        ChunkStore::new(Arc::clone(store), cpu.clone(), unpacked.clone(), level)
+        ChunkStore::new(Arc::clone(store), cpu.clone(), memory.clone(), level)
     }
 
     /// Reads the archive's manifest.
