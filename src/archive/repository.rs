@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+use super::chunk_memory::ChunkMemory;
 use super::chunker::ChunkSettings;
 use super::chunks::ChunkStore;
 use super::cpu::CpuPool;
@@ -19,7 +20,6 @@ use super::marker::Marker;
 use super::name::ArchiveName;
 use super::records::RecordKey;
 use super::sealed;
-use super::chunk_memory::ChunkMemory;
 use crate::error::{Error, Result};
 use crate::store::{Key, Store};
 use crate::toc::Entry;
@@ -139,10 +139,7 @@ impl Repository {
     /// Chunks, compressed with zstd's `level` when they are put.
     pub fn chunks(&self, level: i32) -> ChunkStore {
         let Inner {
-            store,
-            cpu,
-            memory,
-            ..
+            store, cpu, memory, ..
         } = &*self.inner;
         ChunkStore::new(Arc::clone(store), cpu.clone(), memory.clone(), level)
     }

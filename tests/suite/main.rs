@@ -48,6 +48,7 @@ mod retention;
 mod round_trip;
 mod s3;
 mod selecting;
+mod speed;
 mod standby;
 mod support;
 mod traps;
