@@ -3,7 +3,7 @@
 from html import escape
 
 from .outcome import Run, WorkOutcome, rows
-from .table import METRICS, shown
+from .table import shown, what
 from .work import PGARK
 
 WIDTH, LABEL, BAR, STEP, TOP = 860, 300, 420, 18, 34
@@ -71,9 +71,8 @@ def targets(canvas: Canvas, run: Run) -> None:
     canvas.mark(LABEL + 60 + allowed, STEP * len(judged))
     for row in judged:
         used, judged_value = row.used or 0.0, row.judged or 0.0
-        metric = METRICS[row.comparison.metric][0]
         value = f"{judged_value:.2f}" if row.comparison.peer else shown(row.comparison.metric, judged_value)
-        canvas.text(LABEL + 52, f"{row.work}: {metric}" + (f" / {row.comparison.peer}" if row.comparison.peer else ""), "faint", "end")
+        canvas.text(LABEL + 52, f"{row.work}: {what(row.comparison)}" + (f" / {row.comparison.peer}" if row.comparison.peer else ""), "faint", "end")
         width = min(used, 1.9) * allowed
         canvas.bar(LABEL + 60, width, "good" if row.is_met else "bad", f"{value}, target {row.comparison.bound}")
         canvas.text(LABEL + 60 + width + 6, f"{value} ({row.comparison.bound})")

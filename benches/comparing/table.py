@@ -1,6 +1,7 @@
 """A run as text: the table of targets, and that of all medians."""
 
 from .outcome import Row, Run, WorkOutcome, rows
+from .work import PGARK, Comparison
 
 # metric: what it is called, what it is divided by, digits
 METRICS: dict[str, tuple[str, float, int]] = {
@@ -26,6 +27,12 @@ def shown(metric: str, value: float | None) -> str:
     return f"{value / unit:.{digits}f}"
 
 
+def what(comparison: Comparison) -> str:
+    """The metric, and of what where it is not pgark as a whole."""
+    name = METRICS[comparison.metric][0]
+    return name if comparison.side == PGARK else f"{comparison.side}: {name}"
+
+
 def verdict(row: Row) -> str:
     if row.failure:
         return "failed"
@@ -36,7 +43,7 @@ def target_line(row: Row) -> str:
     comparison = row.comparison
     cells = [
         row.work,
-        METRICS[comparison.metric][0],
+        what(comparison),
         comparison.peer or NOTHING,
         shown(comparison.metric, row.peers),
         shown(comparison.metric, row.own),

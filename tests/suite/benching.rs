@@ -1,6 +1,7 @@
 //! The bench that measures pgark beside its peers: that it works from end to end, and that what it computes is right. It measures
 //! nothing here.
 
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -39,7 +40,7 @@ fn medians_targets_table_plot_and_link_are_right() {
 fn a_try_of_the_bench_dumps_restores_checks_and_reports() {
     let folder = tempfile::tempdir().unwrap();
     // The server's user must be able to enter it.
-    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
     let out = folder.path().join("out");
     let mut compare = Command::new(benches().join("compare"));
     compare
