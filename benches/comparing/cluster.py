@@ -16,7 +16,7 @@ SETTINGS = {
     "listen_addresses": "''",
     "fsync": "on",
     "synchronous_commit": "on",
-    "max_wal_size": "8GB",
+    "max_wal_size": "4GB",
     "checkpoint_timeout": "30min",
     "maintenance_work_mem": "256MB",
     "max_connections": "50",
@@ -59,8 +59,13 @@ class Cluster:
             shutil.chown(self.home, "postgres", "postgres")
         self._as_server_user("mkdir", self.socket_dir)
         self._as_server_user(
-            self.programs.server / "initdb", f"--pgdata={self.data}", "--no-sync", "--locale=C.UTF-8", "--encoding=UTF8",
-            "--username=postgres", "--auth=trust",
+            self.programs.server / "initdb",
+            f"--pgdata={self.data}",
+            "--no-sync",
+            "--locale=C.UTF-8",
+            "--encoding=UTF8",
+            "--username=postgres",
+            "--auth=trust",
         )
 
     @contextmanager

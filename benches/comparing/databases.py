@@ -24,6 +24,13 @@ def _made(bench: Bench, name: str, fill: Callable[[str], None]) -> str:
     return name
 
 
+def _script(bench: Bench, script: str) -> Callable[[str], None]:
+    def fill(database: str) -> None:
+        bench.cluster.sql(database, script)
+
+    return fill
+
+
 def _load_tpch(bench: Bench, database: str, tables: tuple[str, ...]) -> None:
     cluster = bench.cluster
     for table in tables:
@@ -69,7 +76,7 @@ def accounts(bench: Bench) -> str:
         INSERT INTO pgbench_accounts SELECT aid, (aid - 1) / 100000 + 1, 0, '' FROM generate_series(1, {scale} * 100000) AS aid;
         ALTER TABLE pgbench_accounts ADD PRIMARY KEY (aid);
     """
-    return _made(bench, f"accounts_{scale}", lambda database: bench.cluster.sql(database, script) and None)
+    return _made(bench, f"accounts_{scale}", _script(bench, script))
 
 
 def small(bench: Bench) -> str:
@@ -108,7 +115,7 @@ def toast(bench: Bench) -> str:
           FROM generate_series(1, {n_rows}) AS i, block;
         DROP TABLE block;
     """
-    return _made(bench, f"toast_{bench.sizes.toast_mb}", lambda database: bench.cluster.sql(database, script) and None)
+    return _made(bench, f"toast_{bench.sizes.toast_mb}", _script(bench, script))
 
 
 def link(bench: Bench) -> str:
@@ -120,7 +127,7 @@ def link(bench: Bench) -> str:
                left(md5(i::text), 36) || ' of sensor'
           FROM generate_series(1, {n_rows}) AS i;
     """
-    return _made(bench, f"link_{bench.sizes.link_mb}", lambda database: bench.cluster.sql(database, script) and None)
+    return _made(bench, f"link_{bench.sizes.link_mb}", _script(bench, script))
 
 
 def wide(bench: Bench) -> str:
@@ -129,7 +136,7 @@ def wide(bench: Bench) -> str:
         CREATE TABLE wide AS SELECT i AS id, repeat('0123456789abcde' || chr(64 + i), {bench.sizes.wide_mb} * 65536) AS data FROM generate_series(1, 20) AS i;
         CREATE TABLE narrow AS SELECT i AS id, md5(i::text) AS note FROM generate_series(1, {bench.sizes.wide_mb} * 100000) AS i;
     """
-    return _made(bench, f"wide_{bench.sizes.wide_mb}", lambda database: bench.cluster.sql(database, script) and None)
+    return _made(bench, f"wide_{bench.sizes.wide_mb}", _script(bench, script))
 
 
 def shop(bench: Bench) -> str:

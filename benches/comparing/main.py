@@ -31,18 +31,27 @@ def processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
+def build(options: Options, pgark: Path) -> str:
+    """pgark's version, and which build of it."""
+    version = subprocess.run([pgark, "--version"], capture_output=True, text=True, check=True).stdout.strip().removeprefix("pgark ")
+    if options.pgark:
+        return f"{version}, built {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(pgark.stat().st_mtime))}"
+    asked = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return f"{version}, sources at {asked.stdout.strip() or 'no commit'}"
+
+
 def facts(options: Options, bench: Bench) -> dict[str, str]:
     """What a reader of the numbers must know."""
-    revision = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    version = subprocess.run([bench.pgark, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
     cluster = bench.cluster
     return {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "machine": f"{os.cpu_count()} cores, {processor()}, {memory_gib} GiB, load {os.getloadavg()[0]:.1f} at the beginning",
         "PostgreSQL": f"{cluster.version()}; clients {bench.programs.peer_version()}",
-        "settings": ", ".join(f"{name} = {value}" for name, value in cluster.settings.items() if not name.endswith(("timezone", "addresses"))),
-        "pgark": f"{version.removeprefix('pgark ')} (sources at {revision or 'no commit'})",
+        "settings": ", ".join(
+            f"{name} = {value}" for name, value in cluster.settings.items() if not name.endswith(("timezone", "addresses"))
+        ),
+        "pgark": build(options, bench.programs.pgark),
         "rounds": f"{options.rounds}, -j{options.jobs}, TPC-H scale {options.scale:g}",
     }
 

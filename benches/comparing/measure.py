@@ -36,7 +36,9 @@ def timed(command: list[str], environment: dict[str, str], synced: Path) -> tupl
         said.seek(0)
         complaints.seek(0)
         if process.returncode:
-            raise Failed(f"{' '.join(command)}: exit code {process.returncode}: {complaints.read().decode(errors='replace')[-2000:].strip()}")
+            raise Failed(
+                f"{' '.join(command)}: exit code {process.returncode}: {complaints.read().decode(errors='replace')[-2000:].strip()}"
+            )
         output = said.read().decode(errors="replace")
     sample = {"wall_s": wall, "cpu_s": usage.ru_utime + usage.ru_stime}
     if usage.ru_maxrss > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:

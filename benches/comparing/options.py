@@ -56,16 +56,35 @@ def parsed(arguments: list[str], work_names: list[str]) -> Options:
     option("--scale", type=float, help="scale of the TPC-H data (default: 1, about 1 GB)")
     option("--jobs", type=positive, default=2, help="connections of each tool, but for the link (default: 2)")
     option("--pgark", type=Path, help="the program to measure (default: cargo build --release)")
-    option("--out", type=Path, default=ROOT / "target" / "compare", metavar="DIR",
-           help="where results.json, table.md and plot.svg go (default: target/compare)")
+    option(
+        "--out",
+        type=Path,
+        default=ROOT / "target" / "compare",
+        metavar="DIR",
+        help="where results.json, table.md and plot.svg go (default: target/compare)",
+    )
     option("--skip", action="append", default=[], metavar="TEXT", help="leave out peers whose name has TEXT, such as gzip; may be repeated")
-    option("--set", action="append", default=[], type=setting, metavar="NAME=VALUE", dest="settings",
-           help="a setting of the server, for all sides alike; may be repeated")
+    option(
+        "--set",
+        action="append",
+        default=[],
+        type=setting,
+        metavar="NAME=VALUE",
+        dest="settings",
+        help="a setting of the server, for all sides alike; may be repeated",
+    )
     option("--cache", type=Path, help=f"where the server and its databases are kept between runs (default: {CACHE})")
     option("--fresh", action="store_true", help="load the databases anew")
     option("--quick", action="store_true", help="tiny databases, one round: shows that the bench works, measures nothing")
-    option("--from", nargs="+", default=[], type=Path, metavar="RESULTS.JSON", dest="saved",
-           help="measure nothing: table and plot of earlier results together")
+    option(
+        "--from",
+        nargs="+",
+        default=[],
+        type=Path,
+        metavar="RESULTS.JSON",
+        dest="saved",
+        help="measure nothing: table and plot of earlier results together",
+    )
     given = parser.parse_args(arguments)
     works = [name for names in given.work or [",".join(work_names)] for name in names.split(",") if name]
     for name in works:

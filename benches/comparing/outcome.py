@@ -119,7 +119,12 @@ class Run:
             saved["facts"],
             [
                 WorkOutcome(
-                    work["name"], work["title"], [comparison(text) for text in work["comparisons"]], work["samples"], work["failures"], work["notes"]
+                    work["name"],
+                    work["title"],
+                    [comparison(text) for text in work["comparisons"]],
+                    work["samples"],
+                    work["failures"],
+                    work["notes"],
                 )
                 for work in saved["works"]
             ],

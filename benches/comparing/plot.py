@@ -6,7 +6,8 @@ from .outcome import Run, WorkOutcome, rows
 from .table import shown, what
 from .work import PGARK
 
-WIDTH, LABEL, BAR, STEP, TOP = 860, 300, 420, 18, 34
+WIDTH, LABEL, BAR, STEP, TOP = 960, 240, 600, 18, 34
+TARGET_LABEL, ALLOWED, USED_MAX = 430, 200, 1.9
 STYLE = """
   svg { --back: #ffffff; --text: #1f2328; --faint: #6e7781; --line: #d0d7de; --peer: #9aa4b0; --ours: #2563c9; --good: #2f8f4e; --bad: #c9372c; }
   @media (prefers-color-scheme: dark) {
@@ -67,15 +68,15 @@ def targets(canvas: Canvas, run: Run) -> None:
         return
     canvas.text(12, "Targets: what ends before the mark is met", "head")
     canvas.next()
-    allowed = BAR / 2
-    canvas.mark(LABEL + 60 + allowed, STEP * len(judged))
+    canvas.mark(TARGET_LABEL + ALLOWED, STEP * len(judged))
     for row in judged:
         used, judged_value = row.used or 0.0, row.judged or 0.0
-        value = f"{judged_value:.2f}" if row.comparison.peer else shown(row.comparison.metric, judged_value)
-        canvas.text(LABEL + 52, f"{row.work}: {what(row.comparison)}" + (f" / {row.comparison.peer}" if row.comparison.peer else ""), "faint", "end")
-        width = min(used, 1.9) * allowed
-        canvas.bar(LABEL + 60, width, "good" if row.is_met else "bad", f"{value}, target {row.comparison.bound}")
-        canvas.text(LABEL + 60 + width + 6, f"{value} ({row.comparison.bound})")
+        peer = row.comparison.peer
+        value = f"{judged_value:.2f}" if peer else shown(row.comparison.metric, judged_value)
+        canvas.text(TARGET_LABEL - 8, f"{row.work}: {what(row.comparison)}" + (f" / {peer}" if peer else ""), "faint", "end")
+        width = min(used, USED_MAX) * ALLOWED
+        canvas.bar(TARGET_LABEL, width, "good" if row.is_met else "bad", f"{value}, target {row.comparison.bound}")
+        canvas.text(TARGET_LABEL + USED_MAX * ALLOWED + 8, f"{value} ({row.comparison.bound})")
         canvas.next()
 
 
@@ -85,9 +86,11 @@ def svg(run: Run) -> str:
     for outcome in run.outcomes:
         times(canvas, outcome)
     targets(canvas, run)
-    facts = ", ".join(f"{name} {value}" for name, value in run.facts.items() if name in ("PostgreSQL", "pgark", "rounds", "date"))
     canvas.next(6)
-    canvas.text(12, facts, "faint")
+    for name, value in run.facts.items():
+        if name != "settings":
+            canvas.text(12, f"{name}: {value}", "faint")
+            canvas.next()
     height = canvas.y + 16
     body = "\n".join(canvas.parts)
     return (

@@ -30,7 +30,9 @@ def done(work: Work, n_rounds: int, skipped: list[str]) -> WorkOutcome:
                     say(f"{work.name}, round {number}: {side.name} failed: {problem}")
                     continue
                 outcome.samples.setdefault(side.name, []).append(sample)
-                say(f"{work.name}, round {number}: {side.name}: {', '.join(f'{name} {shown(name, value)}' for name, value in sample.items())}")
+                say(
+                    f"{work.name}, round {number}: {side.name}: {', '.join(f'{name} {shown(name, value)}' for name, value in sample.items())}"
+                )
     except (Failed, RuntimeError, Unavailable) as problem:
         outcome.failures[TITLE] = str(problem)
         say(f"{work.name} failed: {problem}")

@@ -97,7 +97,9 @@ class Restores:
     def by_pg_restore(self, name: str, *arguments: str) -> Side:
         """pg_restore from a pg_dump with these arguments."""
         bench = self.bench
-        folder = self._dump(f"from-{len(self._folders)}", bench.client("pg_dump"), "-Fd", f"-j{bench.jobs}", *arguments, "-d", self.database, "-f")
+        folder = self._dump(
+            f"from-{len(self._folders)}", bench.client("pg_dump"), "-Fd", f"-j{bench.jobs}", *arguments, "-d", self.database, "-f"
+        )
         return self._side(name, [bench.client("pg_restore"), f"-j{bench.jobs}", "-d", self.TARGET, folder])
 
     def by_pgark(self, prefix: tuple[str, ...] = ()) -> Side:
@@ -130,7 +132,9 @@ class Restores:
 
 def difference(expected: tuple[dict[str, int], list[str]], found: tuple[dict[str, int], list[str]]) -> str:
     """The first few differences of row counts and keys."""
-    rows = [f"{table}: {found[0].get(table)} rows instead of {count}" for table, count in expected[0].items() if found[0].get(table) != count]
+    rows = [
+        f"{table}: {found[0].get(table)} rows instead of {count}" for table, count in expected[0].items() if found[0].get(table) != count
+    ]
     keys = [f"{key} is {'missing' if key in expected[1] else 'too many'}" for key in sorted(set(expected[1]) ^ set(found[1]))]
     return "; ".join([*rows, *keys][:5]) or "tables that are too many"
 

@@ -57,7 +57,11 @@ def target_line(row: Row) -> str:
 def median_line(outcome: WorkOutcome, side: str) -> str:
     wall = outcome.values(side, "wall_s")
     spread = f"{shown('wall_s', min(wall))} … {shown('wall_s', max(wall))}" if wall else NOTHING
-    cells = [outcome.title, side, *(shown(metric, outcome.median(side, metric)) for metric in ("wall_s", "cpu_s", "peak_mib", "stored_bytes"))]
+    cells = [
+        outcome.title,
+        side,
+        *(shown(metric, outcome.median(side, metric)) for metric in ("wall_s", "cpu_s", "peak_mib", "stored_bytes")),
+    ]
     cells.insert(3, spread)
     return f"| {' | '.join(cells)} |"
 
@@ -68,7 +72,10 @@ def markdown(run: Run) -> str:
     lines += ["", "| work | what | peer | peer's | pgark's | ratio | target | |", "|---|---|---|---:|---:|---:|---:|---|"]
     lines += [target_line(row) for outcome in run.outcomes for row in rows(outcome)]
     lines += ["", "Medians of all sides:", ""]
-    lines += ["| work | side | wall, s | least … most | client's processor, s | peak memory, MiB | stored, MB |", "|---|---|---:|---:|---:|---:|---:|"]
+    lines += [
+        "| work | side | wall, s | least … most | client's processor, s | peak memory, MiB | stored, MB |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
     lines += [median_line(outcome, side) for outcome in run.outcomes for side in outcome.samples if outcome.values(side, "wall_s")]
     notes = dict.fromkeys(note for outcome in run.outcomes for note in outcome.notes)
     failures = [f"{outcome.title}, {side}: {text}" for outcome in run.outcomes for side, text in outcome.failures.items()]

@@ -14,7 +14,11 @@ def outcome(own: list[float], peers: list[float]) -> WorkOutcome:
     return WorkOutcome(
         "copy",
         "a copy & more",
-        [Comparison("wall_s", "pg_dump", at_most(0.6)), Comparison("gb_per_s", None, at_least(1.0)), Comparison("wall_s", "absent", at_most(1))],
+        [
+            Comparison("wall_s", "pg_dump", at_most(0.6)),
+            Comparison("gb_per_s", None, at_least(1.0)),
+            Comparison("wall_s", "absent", at_most(1)),
+        ],
         {
             "pg_dump": [{"wall_s": wall} for wall in peers],
             "pgark": [{"wall_s": wall, "gb_per_s": 2.0} for wall in own],

@@ -33,7 +33,9 @@ class Again(Work):
         cluster.fresh(DATABASE, self.original)
         first_bytes, _ = self._dumped(repository, "first")
         one_percent = cluster.number(DATABASE, "SELECT count(*) / 100 FROM lineitem")
-        cluster.sql(DATABASE, f"INSERT INTO lineitem SELECT * FROM lineitem ORDER BY l_partkey, l_orderkey, l_linenumber LIMIT {one_percent}")
+        cluster.sql(
+            DATABASE, f"INSERT INTO lineitem SELECT * FROM lineitem ORDER BY l_partkey, l_orderkey, l_linenumber LIMIT {one_percent}"
+        )
         appended_bytes, chunks_before = self._dumped(repository, "appended")
         middle = cluster.number(DATABASE, "SELECT pg_relation_size('lineitem') / 8192 / 2")
         cluster.sql(

@@ -15,7 +15,7 @@ JOBS = 8
 
 class Link(Work):
     name = "link"
-    title = f"{{link_mb}} MB over {ROUND_TRIP_MS} ms, window {WINDOW_BYTES >> 10} KiB, -j{JOBS}, dump"
+    title = f"{{link_mb}} MB over a link, -j{JOBS}, dump"
 
     def prepare(self) -> None:
         cluster = self.bench.cluster
@@ -26,6 +26,7 @@ class Link(Work):
         port = self.links.enter_context(delaying_link(cluster.socket_dir / f".s.PGSQL.{cluster.port}", ROUND_TRIP_MS, WINDOW_BYTES))
         n_rows = sum(cluster.row_counts(database).values())
         self.dumped = Dumped(database, n_rows, host=("-h", "127.0.0.1", "-p", str(port)), jobs=JOBS)
+        self.notes.append(f"the link has a round trip of {ROUND_TRIP_MS} ms and a window of {WINDOW_BYTES >> 10} KiB for each connection")
 
     def _with_throughput(self, side: Side) -> Side:
         def run() -> Sample:

@@ -16,7 +16,8 @@ class Memory(Work):
 
     def prepare(self) -> None:
         database = databases.wide(self.bench)
-        self.bound_mib = 64 + self.bench.jobs * 4 * 12 + 3 * self.bench.cluster.number(database, "SELECT count(*) FROM pg_class WHERE oid >= 16384") / 1024
+        n_objects = self.bench.cluster.number(database, "SELECT count(*) FROM pg_class WHERE oid >= 16384")
+        self.bound_mib = 64 + self.bench.jobs * 4 * 12 + n_objects * 3 / 1024
         self.dumped = Dumped(database, sum(self.bench.cluster.row_counts(database).values()))
         self.restores = Restores(self.bench, database)
         self.notes.append(f"memory: dump and restore ran under prlimit --data={self.bound_mib:.0f} MiB, the bound at -j{self.bench.jobs}")
