@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from . import programs
@@ -71,6 +72,8 @@ def measured(options: Options) -> Run:
     home = options.cache / f"{options.major}{'-quick' if options.is_quick else ''}"
     folder = options.cache / f"run-{os.getpid()}"
     folder.mkdir(parents=True)
+    # A copy, so that all rounds run the same build.
+    found = replace(found, pgark=Path(shutil.copy2(found.pgark, folder / "pgark")))
     cluster = Cluster(home, found, {"shared_buffers": f"{size.shared_buffers_mb}MB", **options.settings})
     bench = Bench(options, found, cluster, size, folder)
     try:
