@@ -9,6 +9,7 @@
 
 mod archives;
 mod bad_input;
+mod benching;
 mod cat;
 mod chroot;
 mod cli;
