@@ -8,7 +8,7 @@ use super::output::{columns, diagnostic};
 use super::selection::{Choice, DumpChoice, print_brought};
 use super::{Context, exit::Outcome, human, place};
 use crate::archive::ArchiveName;
-use crate::dump::{DumpOptions, DumpReport, Planned, PlannedTable, dump, plan};
+use crate::dump::{DumpOptions, DumpReport, Planned, PlannedTable, Spent, dump, plan};
 use crate::error::{Error, Result};
 use crate::selection::Side;
 
@@ -141,6 +141,7 @@ pub(crate) fn print_report(report: &DumpReport, cx: &Context) -> Result<()> {
     cx.output.line(summary(report))?;
     print_brought(&report.brought, cx.common.verbose);
     if cx.common.verbose {
+        diagnostic(spent(&report.spent));
         for skipped in &report.skipped {
             diagnostic(format!("left out: {skipped}"));
         }
@@ -152,6 +153,31 @@ pub(crate) fn print_report(report: &DumpReport, cx: &Context) -> Result<()> {
         cx.output.line(format!("removed {name}"))?;
     }
     Ok(())
+}
+
+/// Where the time went, in words: what to change if it was too long.
+fn spent(spent: &Spent) -> String {
+    let time = |ms| human::duration(Duration::from_millis(ms));
+    let possible = spent.rows_ms * spent.busy_ms.len() as u64;
+    let share = |ms: u64| ms * 100 / possible.max(1);
+    format!(
+        "catalog {}, rows {}, lists {}; {} read {} % of that time and waited {} % for chunks to be packed and stored; \
+         packing took {}, storing {}",
+        time(spent.catalog_ms),
+        time(spent.rows_ms),
+        time(spent.archive_ms),
+        human::things(spent.busy_ms.len() as u64, "connection"),
+        share(
+            spent
+                .busy_ms
+                .iter()
+                .sum::<u64>()
+                .saturating_sub(spent.stalled_ms)
+        ),
+        share(spent.stalled_ms),
+        time(spent.packing_ms),
+        time(spent.storing_ms),
+    )
 }
 
 fn summary(report: &DumpReport) -> String {

@@ -24,6 +24,7 @@ mod report;
 mod select;
 mod sink;
 mod source;
+mod spent;
 mod split;
 mod table_locks;
 mod values;
@@ -40,6 +41,7 @@ use postgres_types::{ToSql, Type};
 
 pub use self::options::DumpOptions;
 pub use self::report::{DumpReport, Planned, PlannedTable};
+pub use self::spent::Spent;
 
 use self::catalog_phase::{Looked, look};
 use self::group::{Before, CutBefore, group_of, previous};
@@ -47,6 +49,7 @@ use self::needs::Needed;
 use self::plan::{DataPlan, PlanInputs, SizeRow};
 use self::readers::Readers;
 use self::reading::{Read, Reading};
+use self::spent::{Stopwatch, milliseconds};
 use self::split::Method;
 use self::writing::{ArchivePlace, Committed, Rows, write};
 use crate::archive::buffer::BufferPool;
@@ -105,6 +108,7 @@ pub async fn dump(
         created,
     };
     let (facts, n_relations) = (looked.facts.clone(), looked.n_relations);
+    let looking = started.elapsed();
     let written = run.read_and_write(looked, group, before).await;
     let released = lease.release().await;
     let written = written.map_err(|error| refusals::explain(error, &facts, n_relations))?;
@@ -113,7 +117,7 @@ pub async fn dump(
     report
         .rotate(repository, options.keep_last, progress.as_ref())
         .await?;
-    report.took(started.elapsed());
+    report.took(looking, started.elapsed());
     Ok(report)
 }
 
@@ -150,6 +154,7 @@ impl Run<'_> {
         let read = self
             .read_rows(&looked, plan, pages_readable, &chunks)
             .await?;
+        let mut stopwatch = Stopwatch::new();
         self.progress.event(Event::Phase {
             name: "archive",
             bytes: 0,
@@ -179,7 +184,9 @@ impl Run<'_> {
             read,
             values,
         };
-        write(place, looked, rows, self.options).await
+        let mut committed = write(place, looked, rows, self.options).await?;
+        committed.spent.archive_ms = milliseconds(stopwatch.lap());
+        Ok(committed)
     }
 
     async fn read_rows(

@@ -3,6 +3,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -46,6 +47,8 @@ pub(super) struct Worker {
     /// What is not read yet of the job that is under way.
     rest: Option<Job>,
     n_reconnects: u32,
+    /// How long jobs took.
+    busy: Duration,
 }
 
 impl Worker {
@@ -60,6 +63,7 @@ impl Worker {
             unfinished: VecDeque::new(),
             rest: None,
             n_reconnects: 0,
+            busy: Duration::ZERO,
         }
     }
 
@@ -76,6 +80,7 @@ impl Worker {
             reader = self.reconnect(error, &source).await?;
         }
         self.settle(0).await?;
+        self.reading.counters.add_reader(self.busy);
         reader.finish().await?.close().await;
         Ok(())
     }
@@ -126,6 +131,7 @@ impl Worker {
     }
 
     async fn job(&mut self, session: &Session, job: Job) -> Result<()> {
+        let begun = Instant::now();
         match job {
             Job::Cell { table, cell } => self.table(session, table, Some(cell)).await?,
             Job::Whole { table } => self.table(session, table, None).await?,
@@ -133,7 +139,11 @@ impl Worker {
             Job::LargeObjects { range, loids } => self.large_objects(session, range, loids).await?,
         }
         // The last chunks of one segment are stored while the next is read, not more.
-        self.settle(1).await
+        let waiting = Instant::now();
+        self.settle(1).await?;
+        self.reading.counters.add_stall(waiting.elapsed());
+        self.busy += begun.elapsed();
+        Ok(())
     }
 
     /// Waits until no more than `n_open` segments are unfinished.

@@ -9,7 +9,7 @@ use super::cell::Cell;
 use super::plan::TablePlan;
 use super::reading::{Read, SegmentRead};
 use super::split::Method;
-use super::{DumpOptions, DumpReport, large_objects};
+use super::{DumpOptions, DumpReport, Spent, large_objects};
 use crate::archive::chunker::ChunkSettings;
 use crate::archive::chunks::{ChunkRef, ChunkStore};
 use crate::archive::digest::Digest;
@@ -67,6 +67,8 @@ pub(super) struct Committed {
     brought: Vec<Brought>,
     warnings: Vec<String>,
     n_unreadable: u64,
+    /// Where the time went, as far as is known yet.
+    pub(super) spent: Spent,
 }
 
 impl Committed {
@@ -77,6 +79,7 @@ impl Committed {
             brought: Vec::new(),
             warnings,
             n_unreadable: 0,
+            spent: Spent::default(),
         }
     }
 
@@ -123,6 +126,7 @@ pub(super) async fn write(
         brought: looked.brought,
         warnings: looked.toc.warnings,
         n_unreadable: looked.n_unreadable,
+        spent: read.spent,
     })
 }
 
@@ -362,6 +366,7 @@ pub(super) fn report(committed: &Committed, repository: &Repository) -> DumpRepo
         removed: Vec::new(),
         rotation: None,
         duration_ms: 0,
+        spent: committed.spent.clone(),
     }
 }
 

@@ -12,6 +12,7 @@ use super::report::{LeftRow, Trouble};
 use super::shared::Shared;
 use super::text;
 use super::worker::Worker;
+use crate::archive::index::CopyFormat;
 use crate::error::{Error, Result};
 use crate::progress::Event;
 use crate::sql::{escape, printable};
@@ -38,8 +39,9 @@ pub(super) struct LeftOut {
 }
 
 /// True if a load may go on without the rows that this error is about.
-pub(super) fn may_leave_out(load: &Load, trouble: &Trouble) -> bool {
-    load.copy_plain.is_some() && text::is_unreadable(&trouble.error)
+pub(super) fn may_leave_out(shared: &Shared, load: &Load, trouble: &Trouble) -> bool {
+    let is_text = shared.feeding.format(load) == CopyFormat::Text;
+    is_text && load.copy_plain.is_some() && text::is_unreadable(&trouble.error)
 }
 
 /// Loads what can be loaded, in one transaction.
@@ -58,7 +60,7 @@ pub(super) async fn load(
     };
     match &outcome {
         Ok(left_out) => {
-            let n_rows = load.n_rows - left_out.n_rows;
+            let n_rows = shared.feeding.amount(load).0 - left_out.n_rows;
             shared.progress.event(Event::Rows(n_rows));
         }
         Err(_) => worker.roll_back(&load.object).await,
@@ -84,6 +86,11 @@ async fn run(worker: &Worker, shared: &Shared, load: &Load) -> Result<LeftOut, T
         error,
         statement: load.copy_plain.clone(),
     })?;
+    shared.feeding.note(load, loader.rows.seen());
+    let (n_rows, _) = shared.feeding.amount(load);
+    if loader.n_done != n_rows {
+        return Err(copy_in::wrong_count(load, loader.n_done, n_rows).into());
+    }
     Ok(loader.left_out)
 }
 

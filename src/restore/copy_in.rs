@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt as _};
+use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 
 use super::careful::{self, LeftOut};
+use super::feed::{Fed, Seen};
 use super::load::Load;
 use super::report::Trouble;
 use super::shared::Shared;
@@ -108,7 +109,7 @@ async fn load_together(
     if outcome.is_err() {
         worker.roll_back(&object).await;
     } else {
-        let n_rows = loads.iter().map(|load| load.n_rows).sum();
+        let n_rows = loads.iter().map(|load| shared.feeding.amount(load).0).sum();
         shared.progress.event(Event::Rows(n_rows));
     }
     outcome
@@ -123,12 +124,13 @@ async fn load_all(worker: &mut Worker, shared: &Shared, loads: &[Load]) -> Resul
             Some(table) => triggers::disable(worker.session(), &load.object, table).await?,
             None => Vec::new(),
         };
-        let n_rows = copy(worker, shared, load).await.map_err(|error| Trouble {
+        let n_taken = copy(worker, shared, load).await.map_err(|error| Trouble {
             error,
             statement: Some(load.copy.clone()),
         })?;
-        if n_rows != load.n_rows {
-            return Err(wrong_count(load, n_rows, load.n_rows).into());
+        let (n_rows, _) = shared.feeding.amount(load);
+        if n_taken != n_rows {
+            return Err(wrong_count(load, n_taken, n_rows).into());
         }
         for statement in triggers.iter().chain(&load.then) {
             run(worker, load, statement).await?;
@@ -158,18 +160,24 @@ pub(super) async fn run(worker: &Worker, load: &Load, statement: &str) -> Result
 
 /// The bytes of a load's rows, in pieces that begin and end anywhere.
 pub(super) struct Fragments<'a> {
-    pieces: BoxStream<'a, Result<Bytes>>,
+    pieces: BoxStream<'a, Result<Fed>>,
     rest: Bytes,
+    seen: Vec<Seen>,
 }
 
 /// The bytes of a load's rows. Chunks are fetched ahead.
 pub(super) fn fragments<'a>(shared: &'a Shared, load: &Load) -> Fragments<'a> {
-    let pieces = stream::iter(load.pieces.clone())
-        .map(|piece| raw(shared, piece))
-        .buffered(AHEAD);
+    let pieces = shared.feeding.read(load).unwrap_or_else(|| {
+        stream::iter(load.pieces.clone())
+            .map(|piece| raw(shared, piece))
+            .buffered(AHEAD)
+            .map_ok(Fed::Rows)
+            .boxed()
+    });
     Fragments {
-        pieces: pieces.boxed(),
+        pieces,
         rest: Bytes::new(),
+        seen: Vec::new(),
     }
 }
 
@@ -178,7 +186,10 @@ impl Fragments<'_> {
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
         while self.rest.is_empty() {
             match self.pieces.next().await {
-                Some(bytes) => self.rest = bytes?,
+                Some(fed) => match fed? {
+                    Fed::Rows(bytes) => self.rest = bytes,
+                    Fed::End(seen) => self.seen.push(seen),
+                },
                 None => return Ok(None),
             }
         }
@@ -186,13 +197,22 @@ impl Fragments<'_> {
         // A copy: slices that wait for the socket would keep the whole chunk in memory while the next ones are unpacked.
         Ok(Some(Bytes::copy_from_slice(&slice)))
     }
+
+    /// What was seen of the rows on their way, after the last.
+    pub(super) fn seen(&self) -> &[Seen] {
+        &self.seen
+    }
 }
 
 /// One COPY; gives the server's number of rows.
 async fn copy(worker: &Worker, shared: &Shared, load: &Load) -> Result<u64> {
     let session = worker.session();
-    let mut copy = session.copy_in(&load.object, "COPY IN", &load.copy).await?;
-    if load.format == CopyFormat::Binary {
+    let format = shared.feeding.format(load);
+    let binary = load.copy_binary.as_ref();
+    let statement = binary.filter(|_| format == CopyFormat::Binary);
+    let statement = statement.unwrap_or(&load.copy);
+    let mut copy = session.copy_in(&load.object, "COPY IN", statement).await?;
+    if format == CopyFormat::Binary {
         copy.send(Bytes::from_static(BINARY_HEADER)).await?;
     }
     let mut rows = fragments(shared, load);
@@ -201,7 +221,8 @@ async fn copy(worker: &Worker, shared: &Shared, load: &Load) -> Result<u64> {
         copy.send(bytes).await?;
         shared.progress.event(Event::Bytes(n_bytes));
     }
-    if load.format == CopyFormat::Binary {
+    shared.feeding.note(load, rows.seen());
+    if format == CopyFormat::Binary {
         copy.send(Bytes::from_static(BINARY_TRAILER)).await?;
     }
     copy.finish().await
@@ -235,7 +256,8 @@ async fn load_alone(worker: &mut Worker, shared: &Shared, load: &Load) -> Result
         };
         match outcome {
             Ok(left_out) => return Ok(left_out),
-            Err(trouble) if !carefully && careful::may_leave_out(load, &trouble) => {
+            Err(_) if shared.feeding.try_again(load) => {}
+            Err(trouble) if !carefully && careful::may_leave_out(shared, load, &trouble) => {
                 carefully = true;
             }
             Err(trouble) => worker.repeat_or(shared, trouble, &mut tries).await?,

@@ -175,13 +175,13 @@ fn order(
 }
 
 impl Examined {
-    /// Ends the restore here if anything stands against it; gives the warnings if not.
+    /// Ends the restore, which is called `work`, here if anything stands against it; gives the warnings if not.
     ///
     /// Errors: [`Error::Refused`] with all findings, [`Error::Corrupt`] where the archive's damage is the only one.
     pub(super) async fn refuse(
         &self,
         archive: &Archive,
-        target: &ConnSettings,
+        work: String,
         damages: Vec<String>,
     ) -> Result<Vec<String>> {
         let damages = prove::listed(damages);
@@ -211,11 +211,7 @@ impl Examined {
             return Ok(warnings);
         }
         Err(Error::Refused {
-            what: format!(
-                "restore of archive {} into database {}",
-                archive.name(),
-                Ident::new(target.dbname()).quoted()
-            ),
+            what: work,
             findings,
         })
     }

@@ -157,6 +157,9 @@ impl Executor<'_> {
         {
             return Err(lost(trouble.error));
         }
+        if let Some(error) = self.shared.feeding.feed().and_then(|feed| feed.end()) {
+            return Err(error);
+        }
         let mut worker = worker;
         self.ledger
             .forbid_all(worker.take_refused(), self.selection);
@@ -172,8 +175,9 @@ impl Executor<'_> {
                 (Err(trouble), _) => all_done &= self.note(planned, index, &trouble),
                 (Ok(left_out), Work::Load(loads)) => {
                     let load = &loads[index];
-                    self.ledger.n_rows += load.n_rows - left_out.n_rows;
-                    self.ledger.raw_bytes += load.n_bytes;
+                    let (n_rows, n_bytes) = self.shared.feeding.amount(load);
+                    self.ledger.n_rows += n_rows - left_out.n_rows;
+                    self.ledger.raw_bytes += n_bytes;
                     self.ledger
                         .leave_out(self.selection.entry(load.entry), left_out);
                 }

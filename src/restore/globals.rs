@@ -115,6 +115,7 @@ pub(super) async fn of_database(
         encoding,
         findings,
         declared,
+        feed: None,
     })
 }
 
@@ -124,6 +125,7 @@ fn of_globals(archive: &Archive, entries: Vec<Entry>) -> Result<Chosen> {
         encoding: archive.manifest().source.encoding.clone(),
         findings: Vec::new(),
         declared: None,
+        feed: None,
     })
 }
 

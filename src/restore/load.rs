@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::plan::PlanCx;
+use super::plan::{PlanCx, RowsFrom};
 use super::report::{Ledger, object_of};
 use crate::archive::index::{ChunkPiece, CopyFormat, Segment, TableIndex};
 use crate::graph::scheduler::{RelationKey, Task};
@@ -33,6 +33,8 @@ pub(super) struct Load {
     pub(super) copy: String,
     /// The same without `FREEZE`, which a savepoint rules out, for rows of which some may be left out.
     pub(super) copy_plain: Option<String>,
+    /// The same in binary, for rows from a feed that text cannot carry.
+    pub(super) copy_binary: Option<String>,
     /// What runs after the COPY, in its transaction.
     pub(super) then: Option<String>,
     /// What runs before it.
@@ -66,7 +68,7 @@ pub(super) fn plan<'a>(
     let mut bundle = Bundle::default();
     let mut roots = Roots::default();
     for (entry, index) in tables {
-        if index.n_rows == 0 {
+        if cx.is_empty(index) {
             continue;
         }
         let how = How::new(cx, entry, ledger);
@@ -245,7 +247,7 @@ fn parts<'a>(
     let mut parts = Vec::new();
     let (mut start, mut n_bytes) = (0, 0);
     for (at, segment) in all.iter().enumerate() {
-        n_bytes += bytes_of(segment);
+        n_bytes += bytes_of(index, segment);
         if n_bytes >= goal {
             parts.push(&all[start..=at]);
             (start, n_bytes) = (at + 1, 0);
@@ -269,7 +271,11 @@ fn numbered(index: &TableIndex, part: &[Segment]) -> Vec<(usize, u64)> {
         .collect()
 }
 
-fn bytes_of(segment: &Segment) -> u64 {
+/// Raw bytes of a segment. Of rows that come from a feed only the whole is known, roughly.
+fn bytes_of(index: &TableIndex, segment: &Segment) -> u64 {
+    if segment.pieces.is_empty() && segment.n_rows == 0 {
+        return index.n_bytes / index.segments.len() as u64;
+    }
     segment.pieces.iter().map(|piece| piece.n_bytes).sum()
 }
 
@@ -292,7 +298,7 @@ fn load(
             let target = via_root.as_ref().unwrap_or(target);
             Statements {
                 before: (entry.label == FOREIGN_ROWS).then(|| refuse_rows(target)),
-                ..table(target, index, how, cx.encoding)
+                ..table(target, index, how, cx)
             }
         }
     };
@@ -304,11 +310,12 @@ fn load(
         empty_first: statements.empty_first,
         copy: statements.copy,
         copy_plain: statements.copy_plain,
+        copy_binary: statements.copy_binary,
         then: statements.then,
         format: index.format,
         segment_rows: numbered(index, part),
         n_rows: part.iter().map(|segment| segment.n_rows).sum(),
-        n_bytes: pieces.iter().map(|piece| piece.n_bytes).sum(),
+        n_bytes: part.iter().map(|segment| bytes_of(index, segment)).sum(),
         pieces,
     }
 }
@@ -319,18 +326,19 @@ struct Statements {
     empty_first: Option<String>,
     copy: String,
     copy_plain: Option<String>,
+    copy_binary: Option<String>,
     then: Option<String>,
     without_triggers: Option<String>,
 }
 
-fn table(target: &Sql, index: &TableIndex, how: &How<'_>, encoding: &str) -> Statements {
+fn table(target: &Sql, index: &TableIndex, how: &How<'_>, cx: &PlanCx<'_>) -> Statements {
     let columns: Vec<Ident> = index.columns.iter().map(Ident::new).collect();
     let columns = (!columns.is_empty()).then(|| sql![" (", Sql::list(&columns), ")"]);
-    let format = match index.format {
-        CopyFormat::Text => "text",
-        CopyFormat::Binary => "binary",
-    };
-    let copy = |freeze: Option<&'static str>| {
+    let copy = |format: CopyFormat, freeze: Option<&'static str>| {
+        let format = match format {
+            CopyFormat::Text => "text",
+            CopyFormat::Binary => "binary",
+        };
         sql![
             "COPY ",
             target,
@@ -338,19 +346,22 @@ fn table(target: &Sql, index: &TableIndex, how: &How<'_>, encoding: &str) -> Sta
             " FROM STDIN (FORMAT ",
             format,
             ", ENCODING ",
-            Literal(encoding),
+            Literal(cx.encoding),
             freeze,
             ")"
         ]
         .text()
     };
+    let freeze = how.is_fresh.then_some(", FREEZE");
     Statements {
         empty_first: how
             .is_fresh
             .then(|| sql!["TRUNCATE TABLE ONLY ", target].text()),
         without_triggers: how.without_triggers.then(|| target.text()),
-        copy: copy(how.is_fresh.then_some(", FREEZE")),
-        copy_plain: (index.format == CopyFormat::Text).then(|| copy(None)),
+        copy: copy(index.format, freeze),
+        copy_plain: (index.format == CopyFormat::Text).then(|| copy(CopyFormat::Text, None)),
+        copy_binary: (cx.rows == RowsFrom::Feed { binary: true })
+            .then(|| copy(CopyFormat::Binary, freeze)),
         ..Statements::default()
     }
 }

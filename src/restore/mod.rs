@@ -17,6 +17,7 @@ pub(crate) mod create;
 mod definitions;
 mod examine;
 mod executor;
+mod feed;
 mod forbidden;
 mod globals;
 mod lacking;
@@ -46,6 +47,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub(crate) use feed::{Fed, Feed, Seen};
 pub(crate) use globals::{findings, findings_of_globals, restore_globals};
 pub(crate) use lacking::lacking;
 pub use options::{Check, RestoreOptions};
@@ -57,7 +59,7 @@ pub use report::{
 use self::adapt::Route;
 use self::check::CheckCx;
 use self::examine::Examined;
-use self::plan::PlanCx;
+use self::plan::{PlanCx, RowsFrom};
 use self::prove::Indexes;
 use self::rename::{Beforehand, Renaming};
 use self::report::Ledger;
@@ -74,6 +76,7 @@ use crate::archive::Archive;
 use crate::error::Result;
 use crate::pg::{ConnSettings, Session};
 use crate::progress::{Event, Progress};
+use crate::sql::Ident;
 use crate::toc::{DataOf, EntryId, Stage};
 
 /// Restores `archive` into the database that `target` names.
@@ -96,6 +99,22 @@ pub async fn restore(
     restore_chosen(archive, target, options, chosen, progress).await
 }
 
+/// Restores the entries of `archive`, which holds no rows, with rows that come from `feed`; the rest is as in [`restore`].
+///
+/// # Errors
+/// Those of [`restore`]; after the first change also if the feed ends for good.
+pub(crate) async fn restore_fed(
+    archive: &Archive,
+    feed: Arc<dyn Feed>,
+    target: &ConnSettings,
+    options: &RestoreOptions,
+    progress: Arc<dyn Progress>,
+) -> Result<RestoreReport> {
+    let mut chosen = globals::of_database(archive, target, options).await?;
+    chosen.feed = Some(feed);
+    restore_chosen(archive, target, options, chosen, progress).await
+}
+
 /// The chosen entries, as text that the target understands.
 struct Chosen {
     selection: Selection,
@@ -105,6 +124,20 @@ struct Chosen {
     findings: Vec<String>,
     /// Turns the names in the data index, too.
     declared: Option<Declared>,
+    /// Where the rows come from, if not from the archive.
+    feed: Option<Arc<dyn Feed>>,
+}
+
+impl Chosen {
+    /// The whole work as errors name it.
+    fn work(&self, archive: &Archive, target: &ConnSettings) -> String {
+        let into = Ident::new(target.dbname()).quoted();
+        if self.feed.is_some() {
+            let from = Ident::new(&archive.manifest().source.database).quoted();
+            return format!("clone of database {from} into database {into}");
+        }
+        format!("restore of archive {} into database {into}", archive.name())
+    }
 }
 
 async fn restore_chosen(
@@ -119,7 +152,9 @@ async fn restore_chosen(
     clock.lap("verify");
 
     let chunks = archive.repository().chunks(1);
-    let shared = Arc::new(Shared::new(target, options, chunks, progress));
+    let shared = Shared::new(target, options, chunks, progress).fed_by(chosen.feed.clone());
+    let shared = Arc::new(shared);
+    let work = chosen.work(archive, target);
     let guard = CancelOnDrop::new(&shared);
     let examined = examine::examine(archive, &shared, options, &chosen, &indexes).await?;
     let Chosen {
@@ -127,7 +162,7 @@ async fn restore_chosen(
         encoding,
         ..
     } = chosen;
-    let mut warnings = examined.refuse(archive, target, damages).await?;
+    let mut warnings = examined.refuse(archive, work, damages).await?;
     let source = &archive.manifest().source;
     if let Some(reason) = preflight::moves_rows(source, &examined.facts) {
         let roots = selection.route_partitions(Route::ByCollation);
@@ -201,13 +236,21 @@ async fn prove(
     chosen: &mut Chosen,
     progress: &Arc<dyn Progress>,
 ) -> Result<(Indexes, Vec<String>)> {
-    let (mut indexes, mut damages) = prove::read_indexes(archive, &chosen.selection).await?;
+    let (mut indexes, mut damages) = match &chosen.feed {
+        Some(feed) => {
+            let wanted = feed.indexes().into_iter();
+            let wanted = wanted.filter(|index| chosen.selection.has(index.entry));
+            let wanted = wanted.map(|index| (index.entry, index)).collect();
+            (wanted, Vec::new())
+        }
+        None => prove::read_indexes(archive, &chosen.selection).await?,
+    };
     if let Some(declared) = chosen.declared.take() {
         indexes = declared.indexes(indexes).await?;
         declared.close().await;
     }
     let selection = &chosen.selection;
-    if damages.is_empty() {
+    if damages.is_empty() && chosen.feed.is_none() {
         let hash = options.verify_chunks;
         damages = prove::prove_chunks(archive, selection, &indexes, hash, progress).await?;
     }
@@ -299,6 +342,18 @@ impl Run<'_> {
             absent_roles: &self.absent_roles,
             is_ordinary: !self.facts.is_superuser,
             order: self.order,
+            rows: self.rows_from(),
+        }
+    }
+
+    fn rows_from(&self) -> RowsFrom {
+        let encodings = (self.encoding, self.facts.encoding.as_str());
+        let unreadable = preflight::unreadable_in_binary(encodings, self.options);
+        match self.shared.feeding.feed() {
+            Some(_) => RowsFrom::Feed {
+                binary: unreadable.is_none(),
+            },
+            None => RowsFrom::Chunks,
         }
     }
 
@@ -441,12 +496,14 @@ impl Run<'_> {
 
     /// Compares the content, inside the one transaction where there is one.
     async fn compare(&self, first: Worker, ledger: &Ledger) -> Result<(Option<Checked>, Worker)> {
-        let n_bytes = self.indexes.values().map(|index| index.n_bytes).sum();
-        phase(self.shared, "check", n_bytes, self.indexes.len());
+        let seen = self.shared.feeding.indexes(self.indexes).await?;
+        let indexes = seen.as_ref().unwrap_or(self.indexes);
+        let n_bytes = indexes.values().map(|index| index.n_bytes).sum();
+        phase(self.shared, "check", n_bytes, indexes.len());
         let cx = CheckCx {
             shared: self.shared,
             selection: self.selection,
-            indexes: self.indexes,
+            indexes,
             encoding: self.encoding,
             ledger,
         };

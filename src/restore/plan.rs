@@ -12,6 +12,7 @@ use super::row_order::RowOrder;
 use super::select::Selection;
 use super::wanted::form_for;
 use super::work::{Definition, PlannedTask, Unit, Work};
+use crate::archive::index::TableIndex;
 use crate::graph::scheduler::{RelationKey, Task, TaskId};
 use crate::pg::ServerVersion;
 use crate::selection::Omit;
@@ -38,9 +39,31 @@ pub(super) struct PlanCx<'a> {
     pub(super) order: &'a RowOrder,
     /// False if the restoring role is a superuser.
     pub(super) is_ordinary: bool,
+    /// Where the rows are.
+    pub(super) rows: RowsFrom,
+}
+
+/// Where rows come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RowsFrom {
+    /// The archive's chunks: all is known of them.
+    Chunks,
+    /// A feed, which knows how many they are when they have gone through.
+    Feed {
+        /// True if they may come in binary too, where text cannot carry them.
+        binary: bool,
+    },
 }
 
 impl PlanCx<'_> {
+    /// True if a table is known to have no rows.
+    pub(super) fn is_empty(&self, index: &TableIndex) -> bool {
+        match self.rows {
+            RowsFrom::Chunks => index.n_rows == 0,
+            RowsFrom::Feed { .. } => index.segments.is_empty(),
+        }
+    }
+
     fn text(&self, statement: &Sql) -> String {
         let mut text = statement.text();
         // RESET SESSION AUTHORIZATION takes the role of the session back too (manual, SET SESSION AUTHORIZATION).
@@ -308,7 +331,7 @@ impl<'a> Builder<'a> {
             *n_bytes = n_bytes.saturating_add(index.n_bytes);
         }
         if !self.cx.options.analyze
-            || index.n_rows == 0
+            || self.cx.is_empty(index)
             || self.imported.contains(&table.unwrap_or(entry.id))
         {
             return;

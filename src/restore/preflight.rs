@@ -437,15 +437,9 @@ pub(super) fn binary_rows(
     (archive, target): (&str, &str),
     options: &RestoreOptions,
 ) -> Vec<String> {
-    let has_no_encoding = archive == text::NONE || options.text_encoding.is_some();
-    let taken_for = if archive == text::NONE {
-        target
-    } else {
-        archive
-    };
-    if !has_no_encoding || target == text::NONE || taken_for == "UTF8" {
+    let Some(taken_for) = unreadable_in_binary((archive, target), options) else {
         return Vec::new();
-    }
+    };
     let binary = indexes
         .values()
         .filter(|index| index.format == CopyFormat::Binary);
@@ -458,6 +452,21 @@ pub(super) fn binary_rows(
             )
         })
         .collect()
+}
+
+/// The encoding in which text of binary rows would have to be read and cannot be; `None` where they can be loaded.
+pub(super) fn unreadable_in_binary<'a>(
+    (archive, target): (&'a str, &'a str),
+    options: &RestoreOptions,
+) -> Option<&'a str> {
+    let has_no_encoding = archive == text::NONE || options.text_encoding.is_some();
+    let taken_for = if archive == text::NONE {
+        target
+    } else {
+        archive
+    };
+    let can = !has_no_encoding || target == text::NONE || taken_for == "UTF8";
+    (!can).then_some(taken_for)
 }
 
 /// What is wrong around the archive without being part of it.

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::copy_in::ChunkCache;
+use super::feed::{Feed, Feeding};
 use super::options::RestoreOptions;
 use crate::archive::ChunkStore;
 use crate::pg::{Canceller, ConnSettings, Session};
@@ -16,6 +17,8 @@ pub(super) struct Shared {
     pub(super) role: Option<Ident>,
     pub(super) chunks: ChunkStore,
     pub(super) cache: ChunkCache,
+    /// Rows that come from no chunk.
+    pub(super) feeding: Feeding,
     pub(super) progress: Arc<dyn Progress>,
     /// Settings for index builds.
     pub(super) tuning: Vec<String>,
@@ -49,12 +52,19 @@ impl Shared {
             role: options.role.as_ref().map(Ident::new),
             chunks,
             cache: ChunkCache::new(options.n_workers()),
+            feeding: Feeding::default(),
             progress,
             tuning,
             one_transaction: options.single_transaction,
             stops_at_first: options.stops_at_first(),
             cancellers: Mutex::default(),
         }
+    }
+
+    /// The same with rows that come from `feed`, if there is one.
+    pub(super) fn fed_by(mut self, feed: Option<Arc<dyn Feed>>) -> Shared {
+        self.feeding = Feeding::new(feed);
+        self
     }
 
     /// Notes a session, to be cancelled if the restore is given up.

@@ -9,6 +9,7 @@
 
 mod archives;
 mod bad_input;
+mod benching;
 mod cat;
 mod chroot;
 mod cli;
@@ -49,6 +50,7 @@ mod retention;
 mod round_trip;
 mod s3;
 mod selecting;
+mod speed;
 mod standby;
 mod support;
 mod traps;
