@@ -1,18 +1,20 @@
 //! Chunks in a store: packed, named and put; got, proved and unpacked. What is in them belongs to the callers.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 
+use super::chunk_memory::ChunkMemory;
 use super::chunker::{ChunkSettings, Span};
 use super::codec::Codec;
 use super::cpu::CpuPool;
 use super::digest::Digest;
 use super::index::ChunkPiece;
-use super::unpacked::UnpackedPool;
 use crate::error::{Error, Result};
 use crate::store::{Key, Put, Store};
 
@@ -73,17 +75,38 @@ pub fn trash_key(key: &Key) -> Key {
     Key::new(format!("trash/{key}"))
 }
 
+/// How long puts took, all of them together, side by side or not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PutTimes {
+    /// Compressing, proving and hashing.
+    pub packing: Duration,
+    /// Giving the packed bytes to the store.
+    pub storing: Duration,
+}
+
+/// The same, as it is counted: microseconds.
+#[derive(Debug, Default)]
+struct PutClock {
+    packing: AtomicU64,
+    storing: AtomicU64,
+}
+
+fn add_since(clock: &AtomicU64, begun: Instant) {
+    let us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    clock.fetch_add(us, Ordering::Relaxed);
+}
+
 /// Puts and gets chunks. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ChunkStore {
     store: Arc<dyn Store>,
     cpu: CpuPool,
     codec: Arc<Codec>,
-    unpacked: UnpackedPool,
     /// Chunks of archives that a lease protects: they need not be sent again.
     known: Arc<HashSet<Digest>>,
     /// Chunks that were wanted and not written, because they are known or were found: to be proved before the manifest is written.
     reused: Arc<Mutex<HashMap<Digest, u64>>>,
+    clock: Arc<PutClock>,
 }
 
 impl ChunkStore {
@@ -91,16 +114,16 @@ impl ChunkStore {
     pub(super) fn new(
         store: Arc<dyn Store>,
         cpu: CpuPool,
-        unpacked: UnpackedPool,
+        memory: ChunkMemory,
         level: i32,
     ) -> ChunkStore {
         ChunkStore {
             store,
             cpu,
-            codec: Arc::new(Codec::new(level)),
-            unpacked,
+            codec: Arc::new(Codec::new(level, memory)),
             known: Arc::default(),
             reused: Arc::default(),
+            clock: Arc::default(),
         }
     }
 
@@ -122,14 +145,29 @@ impl ChunkStore {
         &self.cpu
     }
 
+    /// How long the puts of this store and its clones took.
+    pub fn put_times(&self) -> PutTimes {
+        let time = |clock: &AtomicU64| Duration::from_micros(clock.load(Ordering::Relaxed));
+        PutTimes {
+            packing: time(&self.clock.packing),
+            storing: time(&self.clock.storing),
+        }
+    }
+
     /// Packs and stores raw bytes. A chunk that is there already, and not known, is read and compared first:
     /// create-if-absent would otherwise keep a damaged one for ever. A prune may move it away afterwards, so it is noted for
     /// [`ChunkStore::prove_reused`] too.
     pub async fn put(&self, plain: impl AsRef<[u8]> + Send + 'static) -> Result<StoredChunk> {
-        let codec = Arc::clone(&self.codec);
+        let (codec, known) = (Arc::clone(&self.codec), Arc::clone(&self.known));
+        let clock = Arc::clone(&self.clock);
         let packed = self
             .cpu
-            .run(move || codec.pack(plain.as_ref()))
+            .run(move || {
+                let begun = Instant::now();
+                let packed = codec.pack(plain.as_ref(), |digest| known.contains(digest));
+                add_since(&clock.packing, begun);
+                packed
+            })
             .await
             .map_err(|problem| {
                 Error::failed("compressing a chunk", problem, "test this machine's memory")
@@ -140,14 +178,22 @@ impl ChunkStore {
             chunk_bytes: packed.n_bytes,
         };
         let key = chunk.key();
+        let begun = Instant::now();
+        let new = self.put_packed(&key, &packed.stored, &chunk).await?;
+        add_since(&self.clock.storing, begun);
+        Ok(StoredChunk { chunk, new })
+    }
+
+    /// True if the store did not have it.
+    async fn put_packed(&self, key: &Key, stored: &Bytes, chunk: &ChunkRef) -> Result<bool> {
         // What is found may be moved to the trash before it is read: then it is put again.
         while !self.known.contains(&chunk.chunk) {
-            if self.store.put_new(&key, packed.stored.clone()).await? == Put::Stored {
-                return Ok(StoredChunk { chunk, new: true });
+            if self.store.put_new(key, stored.clone()).await? == Put::Stored {
+                return Ok(true);
             }
-            match self.store.get(&key).await? {
+            match self.store.get(key).await? {
                 None => {}
-                Some(found) if found == packed.stored => break,
+                Some(found) if found == *stored => break,
                 Some(_) => {
                     return Err(Error::corrupt(
                         self.store.location(),
@@ -159,7 +205,7 @@ impl ChunkStore {
         }
         let mut reused = self.reused.lock().unwrap_or_else(PoisonError::into_inner);
         reused.insert(chunk.chunk, chunk.stored_bytes);
-        Ok(StoredChunk { chunk, new: false })
+        Ok(false)
     }
 
     /// Proves that every chunk that was wanted and not written is there with its size. What a prune moved to the trash meanwhile is
@@ -245,9 +291,9 @@ impl ChunkStore {
             .get_stored(&chunk.chunk)
             .await?
             .ok_or_else(|| damaged("is missing".to_owned()))?;
-        let (codec, pool, wanted) = (Arc::clone(&self.codec), self.unpacked.clone(), *chunk);
+        let (codec, wanted) = (Arc::clone(&self.codec), *chunk);
         self.cpu
-            .run(move || unpack(&codec, &pool, &stored, &wanted))
+            .run(move || unpack(&codec, &stored, &wanted))
             .await
             .map_err(damaged)
     }
@@ -268,18 +314,11 @@ pub(crate) fn check_stored(stored: &[u8], wanted: &ChunkRef) -> Result<(), Strin
     Ok(())
 }
 
-fn unpack(
-    codec: &Codec,
-    pool: &UnpackedPool,
-    stored: &[u8],
-    wanted: &ChunkRef,
-) -> Result<Bytes, String> {
+fn unpack(codec: &Codec, stored: &[u8], wanted: &ChunkRef) -> Result<Bytes, String> {
     check_stored(stored, wanted)?;
     let n_bytes = usize::try_from(wanted.chunk_bytes).expect("bounded by the caller");
-    let plain = codec
-        .unpack_with(stored, n_bytes, |n_bytes| pool.take(n_bytes))
-        .map_err(|problem| problem.to_string())?;
-    Ok(pool.lend(plain))
+    let plain = codec.unpack(stored, n_bytes);
+    plain.map_err(|problem| problem.to_string())
 }
 
 /// Gathers, part by part, the pieces of chunks that were cut from one [`super::chunker::Chunker`], in whatever order they were stored.

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use zstd::zstd_safe::{self, CCtx, CParameter, DCtx, InBuffer, OutBuffer, ResetDirective};
 
+use super::chunk_memory::ChunkMemory;
 use super::digest::Digest;
 
 /// The first four bytes of a zstd frame (RFC 8878, 3.1.1); skippable frames have others.
@@ -47,17 +48,37 @@ fn zstd_problem(code: usize) -> CodecProblem {
 /// Packs and unpacks chunks, with working memory that is used again. Shared by many threads.
 pub struct Codec {
     level: i32,
+    memory: ChunkMemory,
     idle: Mutex<Vec<Workspace>>,
 }
 
 /// What one thread needs while it works on one chunk.
 struct Workspace {
+    /// Made when it is first needed: most codecs only decode.
+    encoder: Option<CCtx<'static>>,
     decoder: DCtx<'static>,
     /// A piece of what is decoded for the comparison: a whole chunk for each thread would be much of a dump's memory.
     decoded: Vec<u8>,
 }
 
 impl Workspace {
+    fn encode(
+        &mut self,
+        level: i32,
+        plain: &[u8],
+        stored: &mut Vec<u8>,
+    ) -> Result<(), CodecProblem> {
+        let encoder = match &mut self.encoder {
+            Some(encoder) => encoder,
+            none => none.insert(new_encoder(level)?),
+        };
+        encoder.compress2(stored, plain).map_err(zstd_problem)?;
+        if !is_reusable(level) {
+            self.encoder = None;
+        }
+        Ok(())
+    }
+
     /// Decodes `stored` piece by piece, and compares it with what it must be.
     fn compare(&mut self, stored: &[u8], plain: &[u8]) -> Result<(), CodecProblem> {
         let differs = || {
@@ -90,65 +111,53 @@ impl Workspace {
 }
 
 impl Codec {
-    /// A codec that compresses with zstd's `level`.
-    pub fn new(level: i32) -> Codec {
+    /// A codec that compresses with zstd's `level`, and packs and unpacks into `memory`.
+    pub(super) fn new(level: i32, memory: ChunkMemory) -> Codec {
         Codec {
             level,
+            memory,
             idle: Mutex::default(),
         }
     }
 
     /// Compresses `plain` into one frame, decodes it again and compares: what cannot be read back is never stored.
-    /// The same bytes, level and zstd version give the same frame.
-    pub fn pack(&self, plain: &[u8]) -> Result<Packed, CodecProblem> {
-        let mut stored = Vec::with_capacity(zstd_safe::compress_bound(plain.len()));
-        self.encode(plain, &mut stored)?;
-        stored.shrink_to_fit();
-        self.with_workspace(|workspace| workspace.compare(&stored, plain))?;
+    /// A frame that `is_known` was read back when it was stored. The same bytes, level and zstd version give the same frame.
+    pub fn pack(
+        &self,
+        plain: &[u8],
+        is_known: impl FnOnce(&Digest) -> bool,
+    ) -> Result<Packed, CodecProblem> {
+        let mut stored = self.memory.take(zstd_safe::compress_bound(plain.len()));
+        let digest = self.with_workspace(|workspace| {
+            workspace.encode(self.level, plain, &mut stored)?;
+            let digest = Digest::of(&stored);
+            if !is_known(&digest) {
+                workspace.compare(&stored, plain)?;
+            }
+            Ok(digest)
+        })?;
         Ok(Packed {
-            digest: Digest::of(&stored),
-            stored: stored.into(),
+            digest,
+            stored: self.memory.lend(stored),
             n_bytes: plain.len() as u64,
         })
     }
 
     /// Decodes exactly one frame of exactly `n_bytes` raw bytes; anything else is a problem.
     /// Nothing beyond `n_bytes` is ever allocated, so the caller bounds that first.
-    pub fn unpack(&self, stored: &[u8], n_bytes: usize) -> Result<Vec<u8>, CodecProblem> {
-        self.unpack_with(stored, n_bytes, Vec::with_capacity)
-    }
-
-    /// The same in a buffer of the caller's, which `buffer` makes with room for so many bytes once the frame has been looked at.
-    pub(super) fn unpack_with(
-        &self,
-        stored: &[u8],
-        n_bytes: usize,
-        buffer: impl FnOnce(usize) -> Vec<u8>,
-    ) -> Result<Vec<u8>, CodecProblem> {
+    pub fn unpack(&self, stored: &[u8], n_bytes: usize) -> Result<Bytes, CodecProblem> {
         check_frame(stored, n_bytes)?;
-        let mut plain = buffer(n_bytes);
+        let mut plain = self.memory.take(n_bytes);
         self.with_workspace(|workspace| {
             decode(&mut workspace.decoder, stored, n_bytes, &mut plain)
         })?;
-        Ok(plain)
-    }
-
-    fn encode(&self, plain: &[u8], stored: &mut Vec<u8>) -> Result<(), CodecProblem> {
-        let mut encoder = CCtx::create();
-        for parameter in [
-            CParameter::CompressionLevel(self.level),
-            CParameter::ContentSizeFlag(true),
-            CParameter::ChecksumFlag(true),
-        ] {
-            encoder.set_parameter(parameter).map_err(zstd_problem)?;
-        }
-        encoder.compress2(stored, plain).map_err(zstd_problem)?;
-        Ok(())
+        Ok(self.memory.lend(plain))
     }
 
     fn with_workspace<T>(&self, work: impl FnOnce(&mut Workspace) -> T) -> T {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let mut workspace = idle().pop().unwrap_or_else(|| Workspace {
+            encoder: None,
             decoder: DCtx::create(),
             decoded: Vec::with_capacity(DCtx::out_size()),
         });
@@ -156,6 +165,24 @@ impl Codec {
         idle().push(workspace);
         done
     }
+}
+
+fn new_encoder(level: i32) -> Result<CCtx<'static>, CodecProblem> {
+    let mut encoder = CCtx::create();
+    for parameter in [
+        CParameter::CompressionLevel(level),
+        CParameter::ContentSizeFlag(true),
+        CParameter::ChecksumFlag(true),
+    ] {
+        encoder.set_parameter(parameter).map_err(zstd_problem)?;
+    }
+    Ok(encoder)
+}
+
+/// True if an encoder that was used before gives the same frames as a new one. From level 5 on zstd finds matches by a table
+/// that is salted anew with each use (`ZSTD_row`, zstd 1.5.5 and later).
+fn is_reusable(level: i32) -> bool {
+    level < 5
 }
 
 impl fmt::Debug for Codec {
@@ -228,10 +255,10 @@ mod tests {
 
     #[test]
     fn what_is_packed_unpacks() {
-        let codec = Codec::new(1);
+        let codec = Codec::new(1, ChunkMemory::default());
         for n_bytes in [0, 1, 100, 300_000] {
             let plain = rows(7, n_bytes);
-            let packed = codec.pack(&plain).unwrap();
+            let packed = codec.pack(&plain, |_| false).unwrap();
             assert_eq!(packed.digest, Digest::of(&packed.stored));
             assert_eq!(packed.n_bytes, n_bytes as u64);
             assert_eq!(codec.unpack(&packed.stored, n_bytes).unwrap(), plain);
@@ -240,20 +267,29 @@ mod tests {
 
     #[test]
     fn the_same_bytes_give_the_same_frame_whatever_came_before() {
-        for level in [-3, 1, 3, 5, 6, 9, 12] {
-            let codec = Codec::new(level);
-            let first = codec.pack(&rows(1, 400_000)).unwrap();
-            codec.pack(&rows(2, 250_000)).unwrap();
-            assert_eq!(codec.pack(&rows(1, 400_000)).unwrap(), first, "{level}");
-            assert_eq!(Codec::new(level).pack(&rows(1, 400_000)).unwrap(), first);
+        for level in [-3, 1, 2, 3, 4, 5, 6, 9, 12] {
+            let codec = Codec::new(level, ChunkMemory::default());
+            let first = codec.pack(&rows(1, 400_000), |_| false).unwrap();
+            codec.pack(&rows(2, 250_000), |_| false).unwrap();
+            assert_eq!(
+                codec.pack(&rows(1, 400_000), |_| false).unwrap(),
+                first,
+                "{level}"
+            );
+            assert_eq!(
+                Codec::new(level, ChunkMemory::default())
+                    .pack(&rows(1, 400_000), |_| false)
+                    .unwrap(),
+                first
+            );
         }
     }
 
     #[test]
     fn another_size_trailing_bytes_and_several_frames_are_refused() {
-        let codec = Codec::new(1);
+        let codec = Codec::new(1, ChunkMemory::default());
         let plain = rows(3, 5000);
-        let stored = codec.pack(&plain).unwrap().stored;
+        let stored = codec.pack(&plain, |_| false).unwrap().stored;
         let refused = |bytes: &[u8], n_bytes: usize| codec.unpack(bytes, n_bytes).unwrap_err().0;
         assert!(refused(&stored, 4999).contains("where 4999 are expected"));
         assert!(refused(&stored, 5001).contains("where 5001 are expected"));
@@ -270,7 +306,7 @@ mod tests {
 
     #[test]
     fn frames_without_size_or_checksum_are_refused() {
-        let codec = Codec::new(1);
+        let codec = Codec::new(1, ChunkMemory::default());
         let mut encoder = CCtx::create();
         encoder
             .set_parameter(CParameter::ContentSizeFlag(false))
@@ -301,7 +337,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn bytes_from_outside_never_panic(mut tail: Vec<u8>, n_bytes in 0usize..1000) {
-            let codec = Codec::new(1);
+            let codec = Codec::new(1, ChunkMemory::default());
             let _ = codec.unpack(&tail, n_bytes);
             tail.splice(0..0, MAGIC);
             let _ = codec.unpack(&tail, n_bytes);

@@ -1,6 +1,7 @@
 //! Repositories and archives: layout, manifest, chunks, streams. The specification is `docs/format.md`.
 
 pub mod buffer;
+mod chunk_memory;
 pub mod chunker;
 pub mod chunks;
 pub mod codec;
@@ -19,7 +20,6 @@ pub mod name;
 pub mod records;
 pub mod repository;
 pub mod sealed;
-mod unpacked;
 
 pub use chunks::{ChunkRef, ChunkStore, StoredChunk};
 pub use cpu::CpuPool;

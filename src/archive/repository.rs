@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+use super::chunk_memory::ChunkMemory;
 use super::chunker::ChunkSettings;
 use super::chunks::ChunkStore;
 use super::cpu::CpuPool;
@@ -19,7 +20,6 @@ use super::marker::Marker;
 use super::name::ArchiveName;
 use super::records::RecordKey;
 use super::sealed;
-use super::unpacked::UnpackedPool;
 use crate::error::{Error, Result};
 use crate::store::{Key, Store};
 use crate::toc::Entry;
@@ -39,7 +39,7 @@ struct Inner {
     marker: Marker,
     marker_problem: Option<Error>,
     cpu: CpuPool,
-    unpacked: UnpackedPool,
+    memory: ChunkMemory,
 }
 
 impl Repository {
@@ -106,7 +106,7 @@ impl Repository {
                 marker,
                 marker_problem: problem,
                 cpu: CpuPool::of_this_machine(),
-                unpacked: UnpackedPool::default(),
+                memory: ChunkMemory::default(),
             }),
         }
     }
@@ -139,12 +139,9 @@ impl Repository {
     /// Chunks, compressed with zstd's `level` when they are put.
     pub fn chunks(&self, level: i32) -> ChunkStore {
         let Inner {
-            store,
-            cpu,
-            unpacked,
-            ..
+            store, cpu, memory, ..
         } = &*self.inner;
-        ChunkStore::new(Arc::clone(store), cpu.clone(), unpacked.clone(), level)
+        ChunkStore::new(Arc::clone(store), cpu.clone(), memory.clone(), level)
     }
 
     /// Reads the archive's manifest.

@@ -8,7 +8,7 @@ use super::output::{columns, diagnostic};
 use super::selection::{Choice, DumpChoice, print_brought};
 use super::{Context, exit::Outcome, human, place};
 use crate::archive::ArchiveName;
-use crate::dump::{DumpOptions, DumpReport, Planned, dump, plan};
+use crate::dump::{DumpOptions, DumpReport, Planned, PlannedTable, Spent, dump, plan};
 use crate::error::{Error, Result};
 use crate::selection::Side;
 
@@ -141,6 +141,7 @@ pub(crate) fn print_report(report: &DumpReport, cx: &Context) -> Result<()> {
     cx.output.line(summary(report))?;
     print_brought(&report.brought, cx.common.verbose);
     if cx.common.verbose {
+        diagnostic(spent(&report.spent));
         for skipped in &report.skipped {
             diagnostic(format!("left out: {skipped}"));
         }
@@ -152,6 +153,31 @@ pub(crate) fn print_report(report: &DumpReport, cx: &Context) -> Result<()> {
         cx.output.line(format!("removed {name}"))?;
     }
     Ok(())
+}
+
+/// Where the time went, in words: what to change if it was too long.
+fn spent(spent: &Spent) -> String {
+    let time = |ms| human::duration(Duration::from_millis(ms));
+    let possible = spent.rows_ms * spent.busy_ms.len() as u64;
+    let share = |ms: u64| ms * 100 / possible.max(1);
+    format!(
+        "catalog {}, rows {}, lists {}; {} read {} % of that time and waited {} % for chunks to be packed and stored; \
+         packing took {}, storing {}",
+        time(spent.catalog_ms),
+        time(spent.rows_ms),
+        time(spent.archive_ms),
+        human::things(spent.busy_ms.len() as u64, "connection"),
+        share(
+            spent
+                .busy_ms
+                .iter()
+                .sum::<u64>()
+                .saturating_sub(spent.stalled_ms)
+        ),
+        share(spent.stalled_ms),
+        time(spent.packing_ms),
+        time(spent.storing_ms),
+    )
 }
 
 fn summary(report: &DumpReport) -> String {
@@ -182,13 +208,13 @@ fn print_plan(planned: &Planned, cx: &Context) -> Result<Outcome> {
             vec![
                 table.table.clone(),
                 human::bytes(table.bytes),
-                table.method.to_owned(),
+                read_as(table),
                 human::count(table.segments as u64),
-                table.reason.unwrap_or_default().to_owned(),
+                table.reason.clone().unwrap_or_default(),
             ]
         })
         .collect();
-    let head = ["TABLE", "SIZE", "READ", "PIECES", "IN ONE PIECE BECAUSE"];
+    let head = ["TABLE", "SIZE", "READ", "PIECES", "BECAUSE"];
     cx.output
         .line(columns(&head, &rows, &[false, true, false, true, false]))?;
     let n_bytes = tables.iter().map(|table| table.bytes).sum();
@@ -204,6 +230,15 @@ fn print_plan(planned: &Planned, cx: &Context) -> Result<Outcome> {
         ))?;
     }
     Ok(Outcome::Done)
+}
+
+/// How a table is read, in words.
+fn read_as(table: &PlannedTable) -> String {
+    match (table.method, &table.key) {
+        ("cells", _) => "cells of blocks".to_owned(),
+        ("keys", Some(key)) => format!("ranges of \"{key}\""),
+        (method, _) => method.to_owned(),
+    }
 }
 
 /// A time as PostgreSQL writes settings: a number, with `ms`, `s`, `min` or `h`; milliseconds without.

@@ -252,7 +252,7 @@ pub(crate) async fn write(
     report
         .rotate(repository, options.keep_last, &Silent)
         .await?;
-    report.took(started.elapsed());
+    report.took(started.elapsed(), started.elapsed());
     Ok(report)
 }
 

@@ -4,10 +4,14 @@
 //! workers, read sequence values, write TOC and data index, prove what is shared, commit the manifest.
 
 mod catalog_phase;
+mod cell;
 mod conditions;
 mod entries;
 pub mod globals;
 mod group;
+mod key_columns;
+mod key_ranges;
+mod key_values;
 mod large_objects;
 mod links;
 pub(crate) mod live;
@@ -21,6 +25,7 @@ mod report;
 mod select;
 mod sink;
 mod source;
+mod spent;
 mod split;
 mod table_locks;
 mod values;
@@ -37,13 +42,15 @@ use postgres_types::{ToSql, Type};
 
 pub use self::options::DumpOptions;
 pub use self::report::{DumpReport, Planned, PlannedTable};
+pub use self::spent::Spent;
 
 use self::catalog_phase::{Looked, look};
-use self::group::{Before, group_of, previous};
+use self::group::{Before, CutBefore, group_of, previous};
 use self::needs::Needed;
 use self::plan::{DataPlan, PlanInputs, SizeRow};
 use self::readers::Readers;
 use self::reading::{Read, Reading};
+use self::spent::{Stopwatch, milliseconds};
 use self::split::Method;
 use self::writing::{ArchivePlace, Committed, Rows, write};
 use crate::archive::buffer::BufferPool;
@@ -60,7 +67,7 @@ use crate::pg::pin::{DumpPins, client_encoding, pin_dump_session};
 use crate::pg::{ConnSettings, ServerVersion, Session, connect};
 use crate::progress::{Event, Progress};
 use crate::selection::{Selection, Side};
-use crate::toc::Entry;
+use crate::toc::{Entry, printable};
 
 /// Plain chunk buffers per worker: one being filled, one in waiting, one being compressed.
 const BUFFERS_PER_JOB: usize = 3;
@@ -102,6 +109,7 @@ pub async fn dump(
         created,
     };
     let (facts, n_relations) = (looked.facts.clone(), looked.n_relations);
+    let looking = started.elapsed();
     let written = run.read_and_write(looked, group, before).await;
     let released = lease.release().await;
     let written = written.map_err(|error| refusals::explain(error, &facts, n_relations))?;
@@ -110,7 +118,7 @@ pub async fn dump(
     report
         .rotate(repository, options.keep_last, progress.as_ref())
         .await?;
-    report.took(started.elapsed());
+    report.took(looking, started.elapsed());
     Ok(report)
 }
 
@@ -139,7 +147,7 @@ impl Run<'_> {
         let (plan, pages_readable) = plan_data(
             &looked,
             looked.owner.session(),
-            &before.cells,
+            &before.cuts,
             self.options.cell_bytes,
         )
         .await?;
@@ -147,6 +155,7 @@ impl Run<'_> {
         let read = self
             .read_rows(&looked, plan, pages_readable, &chunks)
             .await?;
+        let mut stopwatch = Stopwatch::new();
         self.progress.event(Event::Phase {
             name: "archive",
             bytes: 0,
@@ -176,7 +185,9 @@ impl Run<'_> {
             read,
             values,
         };
-        write(place, looked, rows, self.options).await
+        let mut committed = write(place, looked, rows, self.options).await?;
+        committed.spent.archive_ms = milliseconds(stopwatch.lap());
+        Ok(committed)
     }
 
     async fn read_rows(
@@ -246,14 +257,20 @@ pub async fn plan(source: &ConnSettings, options: &DumpOptions) -> Result<Planne
 }
 
 fn planned(table: &plan::TablePlan) -> PlannedTable {
-    let (method, reason) = match table.method {
-        Method::Cells { .. } => ("cells", None),
-        Method::Whole(reason) => ("whole", Some(reason)),
+    let (method, key, reason) = match &table.method {
+        Method::Cells { .. } => ("cells", None, None),
+        Method::Keys { key, because } => (
+            "keys",
+            Some(printable(&key.column)),
+            Some((*because).to_owned()),
+        ),
+        Method::Whole(reason) => ("whole", None, Some(printable(reason))),
     };
     let (name, segments) = (table.name.clone(), table.cells.len().max(1));
     PlannedTable {
         table: name,
         method,
+        key,
         segments,
         bytes: table.size.n_bytes(),
         reason,
@@ -298,7 +315,7 @@ async fn open_fresh(settings: &ConnSettings, version: ServerVersion) -> Result<S
 async fn plan_data(
     looked: &Looked,
     session: &Session,
-    cells_before: &HashMap<String, u32>,
+    cuts_before: &HashMap<String, CutBefore>,
     cell_bytes: Option<u64>,
 ) -> Result<(DataPlan, bool)> {
     let what = "table sizes";
@@ -325,11 +342,18 @@ async fn plan_data(
         encoding: session.server_encoding(),
         sizes: &sizes,
         conditions: &looked.conditions,
-        cells_before,
+        cuts_before,
+        keys: &HashMap::new(),
         lo_starts: &lo_starts,
         cell_bytes: cell_bytes.unwrap_or(split::CELL_BYTES),
     };
-    Ok((plan::plan(&looked.toc.data, inputs), pages_readable))
+    let data = &looked.toc.data;
+    let keys = key_columns::find(session, &plan::uncut(data, inputs)).await?;
+    let inputs = PlanInputs {
+        keys: &keys,
+        ..inputs
+    };
+    Ok((plan::plan(data, inputs), pages_readable))
 }
 
 /// What a dump of everything wants of a listing.

@@ -9,9 +9,11 @@ use futures::StreamExt as _;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::cell::Cell;
 use super::plan::{DataPlan, Job};
 use super::readers::Readers;
 use super::sink::RowSink;
+use super::spent::{Counters, Spent, Stopwatch};
 use super::worker::Worker;
 use crate::archive::buffer::BufferPool;
 use crate::archive::chunker::{ChunkSettings, Chunker, Cut, PartEnd};
@@ -32,8 +34,8 @@ pub(super) struct SegmentRead {
     pub table: Option<usize>,
     /// The cell, or the range of large objects.
     pub number: usize,
-    /// First block and the one after the last, for cells.
-    pub blocks: Option<(u32, Option<u32>)>,
+    /// What of the table, if it is read in cells.
+    pub cell: Option<Cell>,
     /// How the rows were read.
     pub format: CopyFormat,
     /// Rows, bytes and fingerprint.
@@ -49,6 +51,8 @@ pub(super) struct Read {
     pub segments: Vec<SegmentRead>,
     /// Stored bytes of each chunk, and whether it was new to the store.
     pub chunks: HashMap<Digest, (u64, bool)>,
+    /// How long it took and why.
+    pub spent: Spent,
 }
 
 /// What the workers share.
@@ -70,6 +74,8 @@ pub(super) struct Reading {
     /// Tables of which text could not carry a row.
     binary: Vec<AtomicBool>,
     read: Mutex<Read>,
+    /// Where the time goes.
+    pub counters: Arc<Counters>,
     /// One permit per reader: packed chunks are not in the pool's buffers, and a slow store must not gather them.
     storing: Semaphore,
 }
@@ -98,6 +104,7 @@ impl Reading {
             queue,
             binary,
             read: Mutex::default(),
+            counters: Arc::default(),
             storing: Semaphore::new(0),
         }
     }
@@ -110,6 +117,7 @@ impl Reading {
         source: Arc<Readers>,
         n_workers: usize,
     ) -> Result<Read> {
+        let mut stopwatch = Stopwatch::new();
         let readers = source.open_all(n_workers).await?;
         self.storing.add_permits(n_workers.max(1));
         let shared = Arc::new(self);
@@ -137,6 +145,9 @@ impl Reading {
         }
         // A task that was given up may still hold its share, so the result is taken out of it.
         let mut read = shared.read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.spent = shared
+            .counters
+            .spent(stopwatch.lap(), shared.chunks.put_times());
         Ok(std::mem::take(&mut *read))
     }
 
@@ -190,7 +201,8 @@ impl Reading {
     ) -> (RowSink, Storing) {
         let (cuts, to_store) = mpsc::unbounded_channel();
         let chunker = Chunker::new(self.settings, format, buffer);
-        let sink = RowSink::new(chunker, self.pool.clone(), cuts, Arc::clone(&self.progress));
+        let (progress, counters) = (Arc::clone(&self.progress), Arc::clone(&self.counters));
+        let sink = RowSink::new(chunker, self.pool.clone(), cuts, progress, counters);
         (sink, tokio::spawn(store_cuts(Arc::clone(self), to_store)))
     }
 

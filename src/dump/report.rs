@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::spent::{Spent, milliseconds};
 use crate::archive::name::ArchiveName;
 use crate::archive::repository::Repository;
 use crate::error::{Error, Result};
@@ -42,6 +43,8 @@ pub struct DumpReport {
     pub rotation: Option<PruneReport>,
     /// Wall time in milliseconds.
     pub duration_ms: u64,
+    /// Where it went.
+    pub spent: Spent,
 }
 
 impl DumpReport {
@@ -71,9 +74,10 @@ impl DumpReport {
         }
     }
 
-    /// Notes how long all of it took.
-    pub(super) fn took(&mut self, took: Duration) {
-        self.duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    /// Notes how long the look at the catalog took, and all of it.
+    pub(super) fn took(&mut self, looking: Duration, took: Duration) {
+        self.spent.catalog_ms = milliseconds(looking);
+        self.duration_ms = milliseconds(took);
     }
 }
 
@@ -93,12 +97,14 @@ pub struct Planned {
 pub struct PlannedTable {
     /// Schema and name.
     pub table: String,
-    /// `cells` or `whole`.
+    /// `cells` (of blocks), `keys` (ranges of a key) or `whole`.
     pub method: &'static str,
+    /// The key, if it is read in ranges of one.
+    pub key: Option<String>,
     /// Pieces that are read on their own.
     pub segments: usize,
     /// Heap and TOAST bytes.
     pub bytes: u64,
-    /// Why it is read in one piece.
-    pub reason: Option<&'static str>,
+    /// Why it is not read in cells of blocks.
+    pub reason: Option<String>,
 }

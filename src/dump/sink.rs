@@ -4,11 +4,13 @@
 use std::any::Any;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use super::plan::TablePlan;
+use super::spent::Counters;
 use crate::archive::buffer::{Buffer, BufferPool};
 use crate::archive::chunker::{Chunker, Cut, PartEnd};
 use crate::error::{Error, Result};
@@ -22,6 +24,8 @@ pub(super) struct RowSink {
     /// The buffer for the next chunk; the socket is not read without one.
     spare: Option<Buffer>,
     waiting: Option<BoxFuture<'static, Buffer>>,
+    waiting_since: Option<Instant>,
+    counters: Arc<Counters>,
     /// Bounded by the pool: every cut holds one of its buffers.
     cuts: mpsc::UnboundedSender<Cut>,
     progress: Arc<dyn Progress>,
@@ -44,12 +48,15 @@ impl RowSink {
         pool: BufferPool,
         cuts: mpsc::UnboundedSender<Cut>,
         progress: Arc<dyn Progress>,
+        counters: Arc<Counters>,
     ) -> RowSink {
         RowSink {
             chunker,
             pool,
             spare: None,
             waiting: None,
+            waiting_since: None,
+            counters,
             cuts,
             progress,
             n_bytes: 0,
@@ -114,9 +121,15 @@ impl CopySink for RowSink {
             Poll::Ready(buffer) => {
                 self.spare = Some(buffer);
                 self.waiting = None;
+                if let Some(since) = self.waiting_since.take() {
+                    self.counters.add_stall(since.elapsed());
+                }
                 Poll::Ready(())
             }
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                self.waiting_since.get_or_insert_with(Instant::now);
+                Poll::Pending
+            }
         }
     }
 

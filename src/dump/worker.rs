@@ -3,9 +3,11 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::key_columns::{AS_PLANNED, BY_INDEX};
 use super::large_objects;
 use super::plan::{Job, TablePlan};
 use super::readers::{RECONNECTS_MAX, Readers, is_broken};
@@ -45,6 +47,8 @@ pub(super) struct Worker {
     /// What is not read yet of the job that is under way.
     rest: Option<Job>,
     n_reconnects: u32,
+    /// How long jobs took.
+    busy: Duration,
 }
 
 impl Worker {
@@ -59,6 +63,7 @@ impl Worker {
             unfinished: VecDeque::new(),
             rest: None,
             n_reconnects: 0,
+            busy: Duration::ZERO,
         }
     }
 
@@ -75,6 +80,7 @@ impl Worker {
             reader = self.reconnect(error, &source).await?;
         }
         self.settle(0).await?;
+        self.reading.counters.add_reader(self.busy);
         reader.finish().await?.close().await;
         Ok(())
     }
@@ -125,6 +131,7 @@ impl Worker {
     }
 
     async fn job(&mut self, session: &Session, job: Job) -> Result<()> {
+        let begun = Instant::now();
         match job {
             Job::Cell { table, cell } => self.table(session, table, Some(cell)).await?,
             Job::Whole { table } => self.table(session, table, None).await?,
@@ -132,7 +139,11 @@ impl Worker {
             Job::LargeObjects { range, loids } => self.large_objects(session, range, loids).await?,
         }
         // The last chunks of one segment are stored while the next is read, not more.
-        self.settle(1).await
+        let waiting = Instant::now();
+        self.settle(1).await?;
+        self.reading.counters.add_stall(waiting.elapsed());
+        self.busy += begun.elapsed();
+        Ok(())
     }
 
     /// Waits until no more than `n_open` segments are unfinished.
@@ -160,12 +171,16 @@ impl Worker {
         let reading = Arc::clone(&self.reading);
         let plan = &reading.plan.tables[table];
         let format = reading.format(table);
+        let is_by_key = cell.is_some_and(|cell| plan.cells[cell].keys().is_some());
+        let object = format!("table {}", plan.name);
+        if is_by_key {
+            session.batch(&object, plan.step(cell), BY_INDEX).await?;
+        }
         let buffer = reading.pool.acquire().await;
         let (sink, storing) = reading.open(format, buffer);
         let statement = plan
             .copy_statement(cell, format == CopyFormat::Binary)
             .text();
-        let object = format!("table {}", plan.name);
         let (sink, n_rows) = session
             .copy_out(&object, plan.step(cell), &statement, Box::new(sink))
             .await;
@@ -186,10 +201,13 @@ impl Worker {
         };
         let end = counted(&mut sink, n_rows, plan, cell)?;
         sink.finish();
+        if is_by_key {
+            session.batch(&object, plan.step(cell), AS_PLANNED).await?;
+        }
         let segment = SegmentRead {
             table: Some(table),
             number: cell.unwrap_or(0),
-            blocks: cell.map(|cell| plan.cells[cell]),
+            cell: cell.map(|cell| plan.cells[cell].clone()),
             format,
             end,
             pieces: Vec::new(),
@@ -251,7 +269,7 @@ impl Worker {
             segments.push(SegmentRead {
                 table: Some(table),
                 number: 0,
-                blocks: None,
+                cell: None,
                 format,
                 end,
                 pieces: Vec::new(),
@@ -297,7 +315,7 @@ impl Worker {
         let segment = SegmentRead {
             table: None,
             number: range,
-            blocks: None,
+            cell: None,
             format: CopyFormat::Text,
             end,
             pieces: Vec::new(),

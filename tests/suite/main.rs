@@ -9,6 +9,7 @@
 
 mod archives;
 mod bad_input;
+mod benching;
 mod cat;
 mod chroot;
 mod cli;
@@ -29,6 +30,7 @@ mod guide;
 mod harness;
 mod injection;
 mod jobs;
+mod key_ranges;
 mod kind_docs;
 mod kind_matrix;
 mod many_tables;
@@ -48,6 +50,7 @@ mod retention;
 mod round_trip;
 mod s3;
 mod selecting;
+mod speed;
 mod standby;
 mod support;
 mod traps;

@@ -1,0 +1,1 @@
+"""What needs no server: python3 -m unittest discover -s benches -t benches."""
