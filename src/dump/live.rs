@@ -252,6 +252,7 @@ impl Live {
                 };
                 let unread = Segment {
                     blocks: None,
+                    keys: None,
                     n_rows: 0,
                     pieces: Vec::new(),
                 };
@@ -263,6 +264,7 @@ impl Live {
                     n_bytes,
                     fingerprint: Fingerprint::default().hex(),
                     cell_blocks: None,
+                    cell_key: None,
                     segments: vec![unread; n_segments],
                 }
             })

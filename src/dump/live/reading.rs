@@ -144,7 +144,7 @@ async fn read(
     let pool = lent.pool();
     let chunker = Chunker::new(CUTS, wanted.format, pool.acquire().await);
     // Bytes and rows are told by those who load them.
-    let mut sink = RowSink::new(chunker, pool, cuts, Arc::new(Silent));
+    let mut sink = RowSink::new(chunker, pool, cuts, Arc::new(Silent), Arc::default());
     let mut ends = Vec::with_capacity(wanted.segments.len());
     for segment in &wanted.segments {
         let copy = live.copy(wanted, *segment);
