@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::connection::Connection;
 use super::dump::parse_time;
 use super::output::diagnostic;
+use super::replace::ask_to_clean;
 use super::restore::{How, Names, done, print_problems};
 use super::selection::{Choice, DumpChoice};
 use super::{Context, exit::Outcome, human, secrets};
@@ -53,6 +54,9 @@ pub(crate) struct Clone {
     names: Names,
     #[command(flatten)]
     how: How,
+    /// With --clean do not ask for the target's name to be typed
+    #[arg(long, help_heading = "How")]
+    yes: bool,
 }
 
 /// How the source is read.
@@ -110,6 +114,9 @@ impl Clone {
         let options = self.options().await?;
         let source = self.connection.settings(cx).await?;
         let target = self.target(&source, cx).await?;
+        if options.restore.clean && !self.yes {
+            ask_to_clean(&target).await?;
+        }
         let work = clone_database(&source, &target, &options, cx.shown.progress());
         let report = Box::pin(work).await?;
         cx.shown.finish();
