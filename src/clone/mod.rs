@@ -54,11 +54,12 @@ pub async fn clone_database(
         same::refuse(source, target).await?;
     }
     let mut reading = options.dump.clone();
-    reading.jobs = match options.restore.single_transaction {
-        true => 1,
-        false => options.restore.jobs.max(1),
+    reading.jobs = if options.restore.single_transaction {
+        1
+    } else {
+        options.restore.jobs.max(1)
     };
-    let opened = live::open(source, &reading, Arc::clone(&progress)).await?;
+    let opened = Box::pin(live::open(source, &reading, Arc::clone(&progress))).await?;
     let looked = Phase {
         name: "catalog",
         seconds: started.elapsed().as_secs_f64(),
@@ -69,7 +70,8 @@ pub async fn clone_database(
         ..options.restore.clone()
     };
     let feed = Arc::new(LiveFeed(Arc::clone(&opened.live)));
-    let restored = restore_fed(&opened.archive, feed, target, &restoring, progress).await;
+    let restored = restore_fed(&opened.archive, feed, target, &restoring, progress);
+    let restored = Box::pin(restored).await;
     // Whatever became of it: nobody reads any more.
     let closed = opened.live.close().await;
     let mut report = CloneReport::new(&opened, restored?);

@@ -24,7 +24,7 @@ const BACK: &str = "ROLLBACK TO SAVEPOINT pgark_read";
 /// A connection in the snapshot.
 #[derive(Debug)]
 pub(super) struct Reader {
-    reader: SnapshotReader,
+    snapshot: SnapshotReader,
     locked: HashSet<EntryId>,
     pool: BufferPool,
 }
@@ -32,7 +32,7 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn new(reader: SnapshotReader) -> Reader {
         Reader {
-            reader,
+            snapshot: reader,
             locked: HashSet::new(),
             pool: BufferPool::new(BUFFERS, BUFFER_BYTES),
         }
@@ -40,7 +40,7 @@ impl Reader {
 
     /// Ends the transaction and the connection.
     pub(super) async fn close(self) {
-        if let Ok(session) = self.reader.finish().await {
+        if let Ok(session) = self.snapshot.finish().await {
             session.close().await;
         }
     }
@@ -78,7 +78,7 @@ impl Coordinator {
 
 #[derive(Debug)]
 enum By {
-    Reader(Reader),
+    Reader(Box<Reader>),
     Coordinator(OwnedMutexGuard<Option<SnapshotOwner>>),
 }
 
@@ -98,14 +98,14 @@ impl Lent {
     pub(super) async fn reader(live: &Arc<Live>) -> Result<Lent> {
         let idle = {
             let mut idle = live.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            idle.retain(|reader| !reader.reader.session().is_closed());
+            idle.retain(|reader| !reader.snapshot.session().is_closed());
             idle.pop()
         };
         let reader = match idle {
             Some(reader) => reader,
             None => Reader::new(live.readers.open().await?),
         };
-        Ok(Lent::new(live, By::Reader(reader)))
+        Ok(Lent::new(live, By::Reader(Box::new(reader))))
     }
 
     /// Lends the coordinator, when nobody else has it.
@@ -138,7 +138,7 @@ impl Lent {
         if reader.locked.contains(&plan.entry) {
             return Ok(true);
         }
-        let session = reader.reader.session();
+        let session = reader.snapshot.session();
         if try_lock(session, &[plan]).await? {
             reader.locked.insert(plan.entry);
             return Ok(true);
@@ -154,7 +154,7 @@ impl Lent {
     /// The connection.
     pub(super) fn session(&self) -> &Session {
         match self.by.as_ref().expect("only a drop takes it") {
-            By::Reader(reader) => reader.reader.session(),
+            By::Reader(reader) => reader.snapshot.session(),
             By::Coordinator(owner) => owner
                 .as_ref()
                 .expect("it was there when it was lent")
@@ -179,10 +179,10 @@ impl Drop for Lent {
         match (self.by.take(), runtime) {
             (Some(By::Reader(reader)), _) if is_clean => {
                 let idle = self.live.idle.lock();
-                idle.unwrap_or_else(PoisonError::into_inner).push(reader);
+                idle.unwrap_or_else(PoisonError::into_inner).push(*reader);
             }
             (Some(By::Reader(reader)), Ok(runtime)) if is_reading => {
-                let canceller = reader.reader.session().canceller();
+                let canceller = reader.snapshot.session().canceller();
                 runtime.spawn(async move { canceller.cancel().await });
             }
             (Some(By::Coordinator(owner)), Ok(runtime)) if !is_clean => {
