@@ -10,11 +10,6 @@ METRICS: dict[str, tuple[str, float, int]] = {
     "peak_mib": ("peak memory, MiB", 1, 0),
     "stored_bytes": ("stored, MB", 1e6, 1),
     "raw_bytes": ("raw, MB", 1e6, 1),
-    "catalog_s": ("catalog, s", 1, 2),
-    "rows_s": ("rows, s", 1, 2),
-    "stalled_s": ("waiting for chunks, s", 1, 2),
-    "packing_s": ("packing, s", 1, 2),
-    "storing_s": ("storing, s", 1, 2),
     "mb_per_s": ("throughput, MB/s", 1, 1),
     "gb_per_s": ("raw bytes, GB/s", 1, 2),
     "busy_percent": ("all workers busy, %", 1, 1),
@@ -25,10 +20,10 @@ NOTHING = "—"
 
 
 def shown(metric: str, value: float | None) -> str:
-    """A value in the metric's unit."""
+    """A value in the metric's unit; what pgark says of itself and no table has is in seconds."""
     if value is None:
         return NOTHING
-    _, unit, digits = METRICS[metric]
+    _, unit, digits = METRICS.get(metric, (metric, 1, 2))
     return f"{value / unit:.{digits}f}"
 
 
