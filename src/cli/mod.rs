@@ -159,7 +159,7 @@ pub(crate) struct Context {
 impl Verb {
     async fn run(&self, cx: &Context) -> Result<Outcome> {
         match self {
-            Verb::Dump(verb) => verb.run(cx).await,
+            Verb::Dump(verb) => Box::pin(verb.run(cx)).await,
             Verb::List(verb) => verb.run(cx).await,
             Verb::Show(verb) => verb.run(cx).await,
             Verb::Sql(verb) => verb.run(cx).await,
