@@ -14,6 +14,7 @@ mod key_ranges;
 mod key_values;
 mod large_objects;
 mod links;
+pub(crate) mod live;
 mod needs;
 mod options;
 mod plan;

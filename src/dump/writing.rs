@@ -206,7 +206,7 @@ pub(super) async fn commit(place: ArchivePlace<'_>, contents: Contents) -> Resul
 }
 
 /// A sequence's value becomes its entry's one statement.
-fn with_value(
+pub(super) fn with_value(
     mut entry: Entry,
     sequences: &HashMap<EntryId, Oid>,
     values: &HashMap<Oid, Sql>,

@@ -13,6 +13,7 @@ mod benching;
 mod cat;
 mod chroot;
 mod cli;
+mod cloning;
 mod cluster;
 mod comparator;
 mod connections;
