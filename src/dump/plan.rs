@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::large_objects::ObjectsPlan;
 use super::split::{self, Method, SMALL_BYTES_MAX, TableSize};
 use crate::kinds::row::{Oid, catalog_row};
 use crate::kinds::toc_builder::DraftData;
@@ -85,12 +86,10 @@ pub(super) enum Job {
         /// The tables.
         tables: Vec<usize>,
     },
-    /// Large objects by number, the last excluded; `None` is open.
+    /// Large objects, or a part of one.
     LargeObjects {
-        /// The range's place among all ranges.
+        /// The range's place in [`DataPlan::objects`].
         range: usize,
-        /// First and the one after the last.
-        loids: (Oid, Option<Oid>),
     },
 }
 
@@ -101,6 +100,8 @@ pub(super) struct DataPlan {
     pub tables: Vec<TablePlan>,
     /// The entry of the large objects.
     pub large_objects: Option<EntryId>,
+    /// How they are read.
+    pub objects: ObjectsPlan,
     /// The work, largest first.
     pub jobs: Vec<Job>,
     /// Expected bytes.
@@ -120,8 +121,8 @@ pub(super) struct PlanInputs<'a> {
     pub conditions: &'a BTreeMap<Oid, String>,
     /// Cell lengths of the group's previous dump, by qualified name.
     pub cells_before: &'a HashMap<String, u32>,
-    /// First numbers of the ranges of large objects.
-    pub lo_starts: &'a [Oid],
+    /// How large objects are read, where they are.
+    pub objects: &'a ObjectsPlan,
     /// Heap and TOAST bytes that a cell aims at.
     pub cell_bytes: u64,
 }
@@ -139,19 +140,14 @@ pub(super) fn plan(data: &[(EntryId, DraftData)], inputs: PlanInputs<'_>) -> Dat
     sized.sort_by_key(|(n_bytes, _)| std::cmp::Reverse(*n_bytes));
     plan.jobs = sized.into_iter().flat_map(|(_, jobs)| jobs).collect();
     if plan.large_objects.is_some() {
-        let starts = inputs.lo_starts;
-        plan.jobs.extend(
-            starts
-                .iter()
-                .enumerate()
-                .map(|(range, start)| Job::LargeObjects {
-                    range,
-                    loids: (*start, starts.get(range + 1).copied()),
-                }),
-        );
+        let n_ranges = inputs.objects.ranges.len();
+        plan.jobs
+            .extend((0..n_ranges).map(|range| Job::LargeObjects { range }));
+        plan.objects = inputs.objects.clone();
     }
     plan.jobs.extend(small);
-    plan.n_bytes = plan.tables.iter().map(|table| table.size.n_bytes()).sum();
+    let n_bytes = plan.tables.iter().map(|table| table.size.n_bytes());
+    plan.n_bytes = n_bytes.sum::<u64>() + plan.objects.n_bytes;
     plan
 }
 
@@ -334,7 +330,7 @@ mod tests {
             sizes: &sizes,
             conditions: &BTreeMap::from([(4, "a > 5 -- new".to_owned())]),
             cells_before: &HashMap::new(),
-            lo_starts: &[],
+            objects: &ObjectsPlan::default(),
             cell_bytes: split::CELL_BYTES,
         };
         plan(&tables, inputs)

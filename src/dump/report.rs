@@ -81,7 +81,7 @@ impl DumpReport {
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Planned {
-    /// The tables, largest first.
+    /// The tables, and all large objects as one, largest first.
     pub tables: Vec<PlannedTable>,
     /// What was not chosen and would come along.
     pub brought: Vec<Brought>,
@@ -93,7 +93,7 @@ pub struct Planned {
 pub struct PlannedTable {
     /// Schema and name.
     pub table: String,
-    /// `cells` or `whole`.
+    /// `cells` or `whole`; `pages` for large objects.
     pub method: &'static str,
     /// Pieces that are read on their own.
     pub segments: usize,

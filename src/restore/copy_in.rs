@@ -8,6 +8,7 @@ use futures::stream::{self, BoxStream, StreamExt as _};
 
 use super::careful::{self, LeftOut};
 use super::load::Load;
+use super::pages;
 use super::report::Trouble;
 use super::shared::Shared;
 use super::triggers;
@@ -123,10 +124,15 @@ async fn load_all(worker: &mut Worker, shared: &Shared, loads: &[Load]) -> Resul
             Some(table) => triggers::disable(worker.session(), &load.object, table).await?,
             None => Vec::new(),
         };
-        let n_rows = copy(worker, shared, load).await.map_err(|error| Trouble {
+        let n_kept = copy(worker, shared, load).await.map_err(|error| Trouble {
             error,
             statement: Some(load.copy.clone()),
         })?;
+        let n_rows = if load.is_pages {
+            pages::n_written(worker, load).await?
+        } else {
+            n_kept
+        };
         if n_rows != load.n_rows {
             return Err(wrong_count(load, n_rows, load.n_rows).into());
         }

@@ -31,6 +31,7 @@ mod injection;
 mod jobs;
 mod kind_docs;
 mod kind_matrix;
+mod large_objects;
 mod many_tables;
 mod memory;
 mod operating;
