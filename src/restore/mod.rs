@@ -26,6 +26,7 @@ mod load;
 mod losses;
 mod names;
 mod options;
+mod pages;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
@@ -343,6 +344,8 @@ impl Run<'_> {
             is_ordinary: !self.facts.is_superuser,
             order: self.order,
             rows: self.rows_from(),
+            role: &self.facts.role,
+            foreign_objects: &[],
         }
     }
 
@@ -419,6 +422,11 @@ impl Run<'_> {
         clock: &mut Clock,
     ) -> Result<Worker> {
         let shared = self.shared;
+        let foreign_objects = &self.foreign_objects(&first).await?;
+        let cx = &PlanCx {
+            foreign_objects,
+            ..*cx
+        };
         let mut workers = vec![first];
         let definitions = plan::definitions(cx);
         phase(shared, "definitions", 0, definitions.len());
@@ -456,6 +464,17 @@ impl Run<'_> {
         let first = workers.pop().expect("there is a worker from the beginning");
         futures::future::join_all(workers.into_iter().map(Worker::close)).await;
         Ok(first)
+    }
+
+    /// The target's own large objects, where contents of others are restored.
+    async fn foreign_objects(&self, worker: &Worker) -> Result<Vec<u32>> {
+        let is_pages =
+            |id: &EntryId| matches!(self.selection.entry(*id).data, Some(DataOf::LargeObjects));
+        if self.indexes.keys().any(is_pages) {
+            pages::foreign(worker.session()).await
+        } else {
+            Ok(Vec::new())
+        }
     }
 
     /// Compares, renames, and ends the one transaction where there is one.

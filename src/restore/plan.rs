@@ -41,6 +41,10 @@ pub(super) struct PlanCx<'a> {
     pub(super) is_ordinary: bool,
     /// Where the rows are.
     pub(super) rows: RowsFrom,
+    /// The restoring role.
+    pub(super) role: &'a str,
+    /// Large objects of the target that are not this run's.
+    pub(super) foreign_objects: &'a [u32],
 }
 
 /// Where rows come from.
@@ -117,10 +121,17 @@ impl PlanCx<'_> {
         let owner = owner.map(|sql| (Part::Owner, sql));
         let after = self.wanted_after(entry);
         let after = after.filter(|after| self.keeps_after(after));
+        let after = after.filter(|after| !self.is_idle(entry, after));
         owner
             .into_iter()
             .chain(after.map(|after| (after.part, after.sql.clone())))
             .collect()
+    }
+
+    /// True if it gives an object of the data stage, which the restoring role has just made, to that role.
+    fn is_idle(&self, entry: &Entry, after: &After) -> bool {
+        let to_self = || after.sql.roles().next() == Some(self.role);
+        entry.stage == Stage::Data && after.part == Part::Owner && to_self()
     }
 
     /// The comments, labels and so on that the user wants.
