@@ -18,7 +18,8 @@
 //!
 //! # The verbs
 //!
-//! [`dump()`], [`list()`], [`verify()`] and [`restore()`], and [`doctor()`] before them, each with options whose default does the ordinary thing, and a report.
+//! [`dump()`], [`list()`], [`verify()`] and [`restore()`], and [`doctor()`] before them, each with options whose default does the ordinary thing, and a report;
+//! and [`clone_database()`], a dump and a restore at once.
 //!
 //! ```
 //! use std::sync::Arc;

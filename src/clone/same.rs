@@ -1,8 +1,6 @@
 //! Whether source and target are one database: a clone into its own source would be refused as not empty at best, and with
 //! `--clean` drop what it is about to read.
 
-use tokio_postgres::types::Type;
-
 use crate::error::{Error, Result};
 use crate::pg::{ConnSettings, Session, connect};
 use crate::sql::Ident;
@@ -55,8 +53,7 @@ async fn read(session: &Session) -> Result<Identity> {
                  pg_catalog.current_database()::pg_catalog.text, \
                  EXTRACT(EPOCH FROM pg_catalog.pg_postmaster_start_time())::pg_catalog.text, \
                  pg_catalog.pg_is_in_recovery()";
-    let none: [(&(dyn postgres_types::ToSql + Sync), Type); 0] = [];
-    let rows = session.query(what, query, &none).await?;
+    let rows = session.query(what, query, &[]).await?;
     let reading = || Error::sql(what, "reading it");
     let row = rows
         .first()

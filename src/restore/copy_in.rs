@@ -167,6 +167,8 @@ pub(super) async fn run(worker: &Worker, load: &Load, statement: &str) -> Result
 /// The bytes of a load's rows, in pieces that begin and end anywhere.
 pub(super) struct Fragments<'a> {
     pieces: BoxStream<'a, Result<Fed>>,
+    /// True if the pieces are small and nobody else's.
+    is_fed: bool,
     rest: Bytes,
     seen: Vec<Seen>,
 }
@@ -182,6 +184,7 @@ pub(super) fn fragments<'a>(shared: &'a Shared, load: &Load) -> Fragments<'a> {
     });
     Fragments {
         pieces,
+        is_fed: shared.feeding.feed().is_some(),
         rest: Bytes::new(),
         seen: Vec::new(),
     }
@@ -198,6 +201,9 @@ impl Fragments<'_> {
                 },
                 None => return Ok(None),
             }
+        }
+        if self.is_fed {
+            return Ok(Some(std::mem::take(&mut self.rest)));
         }
         let slice = self.rest.split_to(self.rest.len().min(SLICE_BYTES));
         // A copy: slices that wait for the socket would keep the whole chunk in memory while the next ones are unpacked.

@@ -357,7 +357,7 @@ fn wide_rows_and_large_objects_are_cloned_in_bounded_memory() {
     let source = server.create_database("memory_clone");
     for number in 1..=4 {
         source.psql(&format!(
-            "CREATE TABLE wide_{number} AS SELECT i AS id, convert_to(repeat('{number}', 60 * 1024 * 1024), 'UTF8') AS data
+            "CREATE TABLE wide_{number} AS SELECT i AS id, convert_to(repeat('{number}', 40 * 1024 * 1024), 'UTF8') AS data
                FROM generate_series(1, 1) i"
         ));
     }
