@@ -15,7 +15,10 @@ const GROUP_BYTES: std::ops::RangeInclusive<u64> = 64 << 20..=256 << 20;
 /// The same for large objects, which gain nothing from being loaded in one go.
 const GROUP_BYTES_OF_OBJECTS: std::ops::RangeInclusive<u64> = 4 << 20..=256 << 20;
 /// Tables up to this size share transactions.
-const SMALL_BYTES: u64 = 1 << 20;
+pub(super) const SMALL_BYTES: u64 = 1 << 20;
+/// Tables up to this size are not emptied first, so that their rows could be frozen: a new file, its entry in the catalog and
+/// its removal take longer than the rows.
+const TINY_BYTES: u64 = 64 << 10;
 /// How much one such transaction loads.
 const BUNDLE_TABLES: usize = 100;
 const BUNDLE_BYTES: u64 = 8 << 20;
@@ -76,7 +79,8 @@ pub(super) fn plan<'a>(
         if cx.is_empty(index) {
             continue;
         }
-        let how = How::new(cx, entry, ledger);
+        let mut how = How::new(cx, entry, ledger);
+        how.is_fresh &= index.n_bytes > TINY_BYTES;
         let parts = parts(cx, entry, index, &how);
         if parts.len() == 1 && how.may_share && index.n_bytes <= SMALL_BYTES {
             let load = load(cx, entry, index, &how, parts[0]);

@@ -19,6 +19,7 @@ mod examine;
 mod executor;
 mod feed;
 mod forbidden;
+mod gather;
 mod globals;
 mod lacking;
 mod leftover;
@@ -37,6 +38,7 @@ mod report;
 mod row_order;
 mod select;
 mod shared;
+mod spread;
 mod target;
 mod text;
 mod triggers;
@@ -430,14 +432,13 @@ impl Run<'_> {
         let mut workers = vec![first];
         let definitions = plan::definitions(cx);
         phase(shared, "definitions", 0, definitions.len());
-        definitions::run(
-            &mut workers[0],
-            shared,
-            self.selection,
-            &definitions,
-            ledger,
-        )
-        .await?;
+        // The first failure ends the work only if nothing else runs beside it.
+        if definitions.len() > definitions::ENTRIES_AT_ONCE && !shared.stops_at_first {
+            while workers.len() < self.options.n_workers() {
+                workers.push(Worker::open(shared).await?);
+            }
+        }
+        definitions::run(&mut workers, shared, self.selection, &definitions, ledger).await?;
         clock.lap("definitions");
 
         if self.has_stopped(ledger) {

@@ -151,7 +151,7 @@ impl Worker {
     }
 
     /// Runs the statements of all units in one transaction; after an error nothing of them is done.
-    pub(super) async fn run_together(&mut self, object: &str, units: &[Unit]) -> Result<()> {
+    pub(super) async fn run_together(&mut self, object: &str, units: &[&Unit]) -> Result<()> {
         let mut lines = Vec::new();
         let (mut tablespace, mut access_method) = (None, None);
         for unit in units {
