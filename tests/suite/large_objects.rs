@@ -222,7 +222,10 @@ async fn an_ordinary_user_gets_the_same_pieces_and_restores_what_is_its_own() {
 
     let target = server.create_database("own_copy");
     target
-        .batch(&format!("ALTER DATABASE {} OWNER TO plain", target.name()))
+        .batch(&format!(
+            "ALTER DATABASE {} OWNER TO plain; ALTER SCHEMA public OWNER TO plain",
+            target.name()
+        ))
         .await;
     let to = as_role(&target, "plain");
     let report = restored(&archive, &to, &compared()).await;
@@ -250,7 +253,10 @@ async fn an_owner_that_may_not_be_given_is_named_among_a_thousand() {
     let (archive, _) = dumped(&source, &repository, &DumpOptions::default()).await;
     let target = server.create_database("given_copy");
     target
-        .batch(&format!("ALTER DATABASE {} OWNER TO plain", target.name()))
+        .batch(&format!(
+            "ALTER DATABASE {} OWNER TO plain; ALTER SCHEMA public OWNER TO plain",
+            target.name()
+        ))
         .await;
     let report = restored(
         &archive,
