@@ -218,9 +218,13 @@ fn print_plan(planned: &Planned, cx: &Context) -> Result<Outcome> {
     cx.output
         .line(columns(&head, &rows, &[false, true, false, true, false]))?;
     let n_bytes = tables.iter().map(|table| table.bytes).sum();
+    let n_tables = tables
+        .iter()
+        .filter(|table| table.method != "pages")
+        .count();
     cx.output.line(format!(
         "{}, {} on the server",
-        human::things(tables.len() as u64, "table"),
+        human::things(n_tables as u64, "table"),
         human::bytes(n_bytes)
     ))?;
     for one in &planned.brought {

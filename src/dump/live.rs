@@ -14,7 +14,8 @@ pub(crate) use self::reading::Read;
 
 use self::lent::{Coordinator, Reader};
 use super::catalog_phase::{Looked, look};
-use super::plan::{DataPlan, Job, TablePlan};
+use super::large_objects::ObjectsPlan;
+use super::plan::{DataPlan, TablePlan};
 use super::readers::{RECONNECTS_MAX, Readers};
 use super::source::SourceFacts;
 use super::writing::{ArchivePlace, Contents, commit, with_value};
@@ -29,7 +30,7 @@ use crate::archive::name::ArchiveName;
 use crate::archive::repository::Repository;
 use crate::error::{Error, Result};
 use crate::kinds::row::Oid;
-use crate::pg::{ConnSettings, Session};
+use crate::pg::ConnSettings;
 use crate::progress::{Event, Progress};
 use crate::selection::{Brought, Side};
 use crate::store::MemoryStore;
@@ -59,9 +60,6 @@ pub(crate) struct Live {
     readers: Readers,
     idle: Mutex<Vec<Reader>>,
     sources: BTreeMap<EntryId, Source>,
-    /// Bytes of all large objects, roughly.
-    lo_bytes: u64,
-    pages_readable: bool,
     facts: SourceFacts,
     n_relations: usize,
     progress: Arc<dyn Progress>,
@@ -81,8 +79,7 @@ enum Source {
         /// True once text could not carry a row of it.
         binary: AtomicBool,
     },
-    /// Ranges of large objects.
-    LargeObjects(Vec<(Oid, Option<Oid>)>),
+    LargeObjects(ObjectsPlan),
 }
 
 /// Why a reading failed, where another may not.
@@ -114,8 +111,7 @@ pub(crate) async fn open(
     looked.facts.source.finished = created;
     looked.facts.source.snapshot_lsn = source::lsn(session).await.unwrap_or(None);
     let cells = HashMap::new();
-    let (plan, pages_readable) = plan_data(&looked, session, &cells, options.cell_bytes).await?;
-    let lo_bytes = large_object_bytes(session).await?;
+    let plan = plan_data(&looked, session, &cells, options.cell_bytes).await?;
     let readers = Readers {
         settings: source.clone(),
         version: session.version(),
@@ -131,8 +127,6 @@ pub(crate) async fn open(
         readers,
         idle: Mutex::new(idle.into_iter().map(Reader::new).collect()),
         sources: sources(plan),
-        lo_bytes,
-        pages_readable,
         facts: looked.facts,
         n_relations: looked.n_relations,
         progress,
@@ -200,17 +194,7 @@ async fn in_memory(contents: Contents, group: Group, created: Timestamp) -> Resu
 fn sources(plan: DataPlan) -> BTreeMap<EntryId, Source> {
     let mut sources = BTreeMap::new();
     if let Some(entry) = plan.large_objects {
-        let mut ranges: Vec<(usize, (Oid, Option<Oid>))> = plan
-            .jobs
-            .iter()
-            .filter_map(|job| match job {
-                Job::LargeObjects { range, loids } => Some((*range, *loids)),
-                _ => None,
-            })
-            .collect();
-        ranges.sort_unstable();
-        let loids = ranges.into_iter().map(|(_, loids)| loids).collect();
-        sources.insert(entry, Source::LargeObjects(loids));
+        sources.insert(entry, Source::LargeObjects(plan.objects));
     }
     for plan in plan.tables {
         let (entry, plan) = (plan.entry, Box::new(plan));
@@ -220,17 +204,6 @@ fn sources(plan: DataPlan) -> BTreeMap<EntryId, Source> {
     sources
 }
 
-async fn large_object_bytes(session: &Session) -> Result<u64> {
-    let what = "the size of the large objects";
-    let query = "SELECT pg_catalog.pg_relation_size('pg_catalog.pg_largeobject')";
-    let rows = session.query(what, query, &[]).await?;
-    let n_bytes: Option<i64> = match rows.first() {
-        Some(row) => row.try_get(0).map_err(Error::sql(what, "reading it"))?,
-        None => None,
-    };
-    Ok(n_bytes.and_then(|n| u64::try_from(n).ok()).unwrap_or(0))
-}
-
 impl Live {
     /// What is known of the rows before they are read, by entry: columns and segments. Rows and fingerprints are unknown, bytes
     /// estimates. A table without a block has no segment.
@@ -238,6 +211,7 @@ impl Live {
         let sources = self.sources.iter();
         sources
             .map(|(entry, source)| {
+                let format = self.format(*entry);
                 let (columns, n_bytes, n_segments) = match source {
                     Source::Table { plan, .. } => {
                         let is_empty = plan.size.is_heap && plan.size.heap_bytes == 0;
@@ -245,9 +219,9 @@ impl Live {
                         let n_segments = if is_empty { 0 } else { n_segments };
                         (plan.columns.clone(), plan.size.n_bytes(), n_segments)
                     }
-                    Source::LargeObjects(ranges) => {
+                    Source::LargeObjects(objects) => {
                         let columns = large_objects::COLUMNS.map(str::to_owned);
-                        (columns.to_vec(), self.lo_bytes, ranges.len())
+                        (columns.to_vec(), objects.n_bytes, objects.ranges.len())
                     }
                 };
                 let unread = Segment {
@@ -259,7 +233,7 @@ impl Live {
                 TableIndex {
                     entry: *entry,
                     columns,
-                    format: CopyFormat::Text,
+                    format,
                     n_rows: 0,
                     n_bytes,
                     fingerprint: Fingerprint::default().hex(),
@@ -277,6 +251,7 @@ impl Live {
             Some(Source::Table { binary, .. }) if binary.load(Ordering::Acquire) => {
                 CopyFormat::Binary
             }
+            Some(Source::LargeObjects(_)) => CopyFormat::Binary,
             _ => CopyFormat::Text,
         }
     }

@@ -46,6 +46,7 @@ pub use self::spent::Spent;
 
 use self::catalog_phase::{Looked, look};
 use self::group::{Before, CutBefore, group_of, previous};
+use self::large_objects::ObjectsPlan;
 use self::needs::Needed;
 use self::plan::{DataPlan, PlanInputs, SizeRow};
 use self::readers::Readers;
@@ -67,7 +68,7 @@ use crate::pg::pin::{DumpPins, client_encoding, pin_dump_session};
 use crate::pg::{ConnSettings, ServerVersion, Session, connect};
 use crate::progress::{Event, Progress};
 use crate::selection::{Selection, Side};
-use crate::toc::{Entry, printable};
+use crate::toc::{DataOf, Entry, printable};
 
 /// Plain chunk buffers per worker: one being filled, one in waiting, one being compressed.
 const BUFFERS_PER_JOB: usize = 3;
@@ -144,17 +145,17 @@ impl Run<'_> {
             .chunks(self.options.level)
             .with_known(before.chunks);
         let settings = self.repository.marker().chunks;
-        let (plan, pages_readable) = plan_data(
+        let plan = plan_data(
             &looked,
             looked.owner.session(),
             &before.cuts,
             self.options.cell_bytes,
         )
         .await?;
-        let (tables, large_objects) = (plan.tables.clone(), plan.large_objects);
-        let read = self
-            .read_rows(&looked, plan, pages_readable, &chunks)
-            .await?;
+        let tables = plan.tables.clone();
+        let n_ranges = plan.objects.ranges.len();
+        let large_objects = plan.large_objects.map(|entry| (entry, n_ranges));
+        let read = self.read_rows(&looked, plan, &chunks).await?;
         let mut stopwatch = Stopwatch::new();
         self.progress.event(Event::Phase {
             name: "archive",
@@ -194,7 +195,6 @@ impl Run<'_> {
         &self,
         looked: &Looked,
         plan: DataPlan,
-        pages_readable: bool,
         chunks: &ChunkStore,
     ) -> Result<Read> {
         let n_jobs = plan.jobs.len();
@@ -216,14 +216,13 @@ impl Run<'_> {
         let settings = self.repository.marker().chunks;
         let chunk_bytes = usize::try_from(settings.bytes_max).expect("a chunk fits in memory");
         let pool = BufferPool::new(BUFFERS_PER_JOB * n_workers + 1, chunk_bytes);
-        let mut reading = Reading::new(
+        let reading = Reading::new(
             plan,
             chunks.clone(),
             settings,
             pool,
             Arc::clone(self.progress),
         );
-        reading.pages_readable = pages_readable;
         reading
             .run(looked.owner.session(), Arc::new(readers), n_workers)
             .await
@@ -242,7 +241,7 @@ pub async fn plan(source: &ConnSettings, options: &DumpOptions) -> Result<Planne
         &crate::progress::Silent,
     )
     .await?;
-    let (plan, _) = plan_data(
+    let plan = plan_data(
         &looked,
         looked.owner.session(),
         &HashMap::new(),
@@ -250,6 +249,7 @@ pub async fn plan(source: &ConnSettings, options: &DumpOptions) -> Result<Planne
     )
     .await?;
     let mut tables: Vec<PlannedTable> = plan.tables.iter().map(planned).collect();
+    tables.extend(plan.large_objects.map(|_| planned_objects(&plan.objects)));
     tables.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.table.cmp(&b.table)));
     looked.owner.finish().await?.close().await;
     let brought = looked.brought;
@@ -274,6 +274,17 @@ fn planned(table: &plan::TablePlan) -> PlannedTable {
         segments,
         bytes: table.size.n_bytes(),
         reason,
+    }
+}
+
+fn planned_objects(objects: &ObjectsPlan) -> PlannedTable {
+    PlannedTable {
+        table: "large objects".to_owned(),
+        method: "pages",
+        key: None,
+        segments: objects.ranges.len(),
+        bytes: objects.n_bytes,
+        reason: None,
     }
 }
 
@@ -317,7 +328,7 @@ async fn plan_data(
     session: &Session,
     cuts_before: &HashMap<String, CutBefore>,
     cell_bytes: Option<u64>,
-) -> Result<(DataPlan, bool)> {
+) -> Result<DataPlan> {
     let what = "table sizes";
     let oids: Vec<Oid> = looked
         .toc
@@ -336,7 +347,13 @@ async fn plan_data(
         let row = SizeRow::from_row(row).map_err(Error::sql(what, "reading their rows"))?;
         sizes.insert(row.oid, row);
     }
-    let (lo_starts, pages_readable) = large_objects::ranges(session).await?;
+    let cell_bytes = cell_bytes.unwrap_or(split::CELL_BYTES);
+    let mut data = looked.toc.data.iter();
+    let objects = if data.any(|(_, data)| matches!(data.of, DataOf::LargeObjects)) {
+        large_objects::plan(session, cell_bytes).await?
+    } else {
+        ObjectsPlan::default()
+    };
     let inputs = PlanInputs {
         server: session.version(),
         encoding: session.server_encoding(),
@@ -344,8 +361,8 @@ async fn plan_data(
         conditions: &looked.conditions,
         cuts_before,
         keys: &HashMap::new(),
-        lo_starts: &lo_starts,
-        cell_bytes: cell_bytes.unwrap_or(split::CELL_BYTES),
+        objects: &objects,
+        cell_bytes,
     };
     let data = &looked.toc.data;
     let keys = key_columns::find(session, &plan::uncut(data, inputs)).await?;
@@ -353,7 +370,7 @@ async fn plan_data(
         keys: &keys,
         ..inputs
     };
-    Ok((plan::plan(data, inputs), pages_readable))
+    Ok(plan::plan(data, inputs))
 }
 
 /// What a dump of everything wants of a listing.

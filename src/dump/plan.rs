@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::cell::Cell;
 use super::group::CutBefore;
 use super::key_columns::{Found, Uncut};
+use super::large_objects::ObjectsPlan;
 use super::split::{self, Method, SMALL_BYTES_MAX, TableSize};
 use crate::kinds::row::{Oid, catalog_row};
 use crate::kinds::toc_builder::DraftData;
@@ -88,12 +89,10 @@ pub(super) enum Job {
         /// The tables.
         tables: Vec<usize>,
     },
-    /// Large objects by number, the last excluded; `None` is open.
+    /// Large objects, or a part of one.
     LargeObjects {
-        /// The range's place among all ranges.
+        /// The range's place in [`DataPlan::objects`].
         range: usize,
-        /// First and the one after the last.
-        loids: (Oid, Option<Oid>),
     },
 }
 
@@ -104,6 +103,8 @@ pub(super) struct DataPlan {
     pub tables: Vec<TablePlan>,
     /// The entry of the large objects.
     pub large_objects: Option<EntryId>,
+    /// How they are read.
+    pub objects: ObjectsPlan,
     /// The work, largest first.
     pub jobs: Vec<Job>,
     /// Expected bytes.
@@ -125,8 +126,8 @@ pub(super) struct PlanInputs<'a> {
     pub cuts_before: &'a HashMap<String, CutBefore>,
     /// Keys of tables that cannot be read in cells of blocks.
     pub keys: &'a HashMap<Oid, Found>,
-    /// First numbers of the ranges of large objects.
-    pub lo_starts: &'a [Oid],
+    /// How large objects are read, where they are.
+    pub objects: &'a ObjectsPlan,
     /// Heap and TOAST bytes that a cell aims at.
     pub cell_bytes: u64,
 }
@@ -144,19 +145,14 @@ pub(super) fn plan(data: &[(EntryId, DraftData)], inputs: PlanInputs<'_>) -> Dat
     sized.sort_by_key(|(n_bytes, _)| std::cmp::Reverse(*n_bytes));
     plan.jobs = sized.into_iter().flat_map(|(_, jobs)| jobs).collect();
     if plan.large_objects.is_some() {
-        let starts = inputs.lo_starts;
-        plan.jobs.extend(
-            starts
-                .iter()
-                .enumerate()
-                .map(|(range, start)| Job::LargeObjects {
-                    range,
-                    loids: (*start, starts.get(range + 1).copied()),
-                }),
-        );
+        let n_ranges = inputs.objects.ranges.len();
+        plan.jobs
+            .extend((0..n_ranges).map(|range| Job::LargeObjects { range }));
+        plan.objects = inputs.objects.clone();
     }
     plan.jobs.extend(small);
-    plan.n_bytes = plan.tables.iter().map(|table| table.size.n_bytes()).sum();
+    let n_bytes = plan.tables.iter().map(|table| table.size.n_bytes());
+    plan.n_bytes = n_bytes.sum::<u64>() + plan.objects.n_bytes;
     plan
 }
 
@@ -406,7 +402,7 @@ mod tests {
             conditions: &BTreeMap::from([(4, "a > 5 -- new".to_owned())]),
             cuts_before: &HashMap::new(),
             keys: &HashMap::new(),
-            lo_starts: &[],
+            objects: &ObjectsPlan::default(),
             cell_bytes: split::CELL_BYTES,
         };
         plan(&tables, inputs)

@@ -68,8 +68,6 @@ pub(super) struct Reading {
     pub pool: BufferPool,
     /// Who is told.
     pub progress: Arc<dyn Progress>,
-    /// True if the pages of large objects may be read themselves.
-    pub pages_readable: bool,
     queue: Mutex<VecDeque<Job>>,
     /// Tables of which text could not carry a row.
     binary: Vec<AtomicBool>,
@@ -100,7 +98,6 @@ impl Reading {
             settings,
             pool,
             progress,
-            pages_readable: true,
             queue,
             binary,
             read: Mutex::default(),

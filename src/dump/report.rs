@@ -85,7 +85,7 @@ impl DumpReport {
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Planned {
-    /// The tables, largest first.
+    /// The tables, and all large objects as one, largest first.
     pub tables: Vec<PlannedTable>,
     /// What was not chosen and would come along.
     pub brought: Vec<Brought>,
@@ -97,7 +97,7 @@ pub struct Planned {
 pub struct PlannedTable {
     /// Schema and name.
     pub table: String,
-    /// `cells` (of blocks), `keys` (ranges of a key) or `whole`.
+    /// `cells` (of blocks), `keys` (ranges of a key) or `whole`; `pages` for large objects.
     pub method: &'static str,
     /// The key, if it is read in ranges of one.
     pub key: Option<String>,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::key_columns::{AS_PLANNED, BY_INDEX};
-use super::large_objects;
+use super::large_objects::by_index;
 use super::plan::{Job, TablePlan};
 use super::readers::{RECONNECTS_MAX, Readers, is_broken};
 use super::reading::{Reading, SegmentRead, Storing};
@@ -136,7 +136,7 @@ impl Worker {
             Job::Cell { table, cell } => self.table(session, table, Some(cell)).await?,
             Job::Whole { table } => self.table(session, table, None).await?,
             Job::Pack { tables } => self.pack(session, tables).await?,
-            Job::LargeObjects { range, loids } => self.large_objects(session, range, loids).await?,
+            Job::LargeObjects { range } => self.large_objects(session, range).await?,
         }
         // The last chunks of one segment are stored while the next is read, not more.
         let waiting = Instant::now();
@@ -293,30 +293,28 @@ impl Worker {
             .await
     }
 
-    async fn large_objects(
-        &mut self,
-        session: &Session,
-        range: usize,
-        loids: (u32, Option<u32>),
-    ) -> Result<()> {
+    async fn large_objects(&mut self, session: &Session, number: usize) -> Result<()> {
         let reading = Arc::clone(&self.reading);
+        let objects = &reading.plan.objects;
+        let range = &objects.ranges[number];
+        let (object, step) = ("large objects", range.step());
+        session.batch(object, &step, &by_index(true)).await?;
         let buffer = reading.pool.acquire().await;
-        let (sink, storing) = reading.open(CopyFormat::Text, buffer);
-        let statement = large_objects::copy_statement(loids, reading.pages_readable).text();
-        let object = "large objects";
-        let step = format!("COPY OUT of numbers from {}", loids.0);
+        let (sink, storing) = reading.open(CopyFormat::Binary, buffer);
+        let statement = range.copy_statement(objects.pages_readable).text();
         let (sink, n_rows) = session
             .copy_out(object, &step, &statement, Box::new(sink))
             .await;
         let mut sink = row_sink(sink);
-        let n_rows = n_rows?;
-        let end = end_of_part(&mut sink, n_rows, object, &step)?;
+        let end = end_of_part(&mut sink, n_rows?, object, &step)?;
         sink.finish();
+        session.batch(object, &step, &by_index(false)).await?;
+        reading.progress.event(Event::Task(object.to_owned()));
         let segment = SegmentRead {
             table: None,
-            number: range,
+            number,
             cell: None,
-            format: CopyFormat::Text,
+            format: CopyFormat::Binary,
             end,
             pieces: Vec::new(),
         };

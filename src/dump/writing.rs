@@ -53,7 +53,7 @@ pub(super) struct Rows {
     /// The planned tables.
     pub tables: Vec<TablePlan>,
     /// The entry of the large objects.
-    pub large_objects: Option<EntryId>,
+    pub large_objects: Option<(EntryId, usize)>,
     /// Segments and chunks.
     pub read: Read,
     /// `setval` statements by sequence.
@@ -227,7 +227,7 @@ pub(super) fn with_value(
 /// Segments by table, in block order; a table that turned to binary on the way keeps only that.
 fn gather(
     tables: &[TablePlan],
-    large_objects: Option<EntryId>,
+    large_objects: Option<(EntryId, usize)>,
     segments: Vec<SegmentRead>,
 ) -> Result<Vec<TableIndex>> {
     let mut by_table: BTreeMap<Option<usize>, Vec<SegmentRead>> = BTreeMap::new();
@@ -262,10 +262,17 @@ fn gather(
         }
         indexes.push(index);
     }
-    if let Some(entry) = large_objects {
+    if let Some((entry, n_ranges)) = large_objects {
         let found = by_table.remove(&None).unwrap_or_default();
+        if found.len() != n_ranges {
+            return Err(Error::failed(
+                "large objects",
+                format!("{} of {n_ranges} segments were read", found.len()),
+                "run the dump again",
+            ));
+        }
         let columns = large_objects::COLUMNS.map(str::to_owned).to_vec();
-        indexes.push(index_of(entry, columns, CopyFormat::Text, found));
+        indexes.push(index_of(entry, columns, CopyFormat::Binary, found));
     }
     Ok(indexes)
 }

@@ -77,8 +77,10 @@ pub struct Scheduler {
 #[derive(Debug)]
 struct Planned {
     users: Vec<TaskId>,
+    followers: Vec<TaskId>,
     /// In dense relation numbers, sorted, without repetition.
     locks: Vec<(u32, LockMode)>,
+    /// Needs that are not done and followed tasks that are not over.
     needs_left: usize,
     rank: Rank,
     barrier: usize,
@@ -92,13 +94,17 @@ impl Scheduler {
     /// # Errors
     /// [`PlanProblem`] if the tasks could never all be run.
     pub fn new(tasks: Vec<Task>, limits: Limits) -> Result<Scheduler, PlanProblem> {
-        let Plan { users, by_rank } = Plan::new(&tasks)?;
+        let Plan {
+            users,
+            followers,
+            by_rank,
+        } = Plan::new(&tasks)?;
         let mut remaining = [0; 3];
         let mut relations = HashMap::new();
         let mut planned: Vec<Planned> = Vec::with_capacity(tasks.len());
-        for (task, users) in tasks.into_iter().zip(users) {
+        for (task, waiting) in tasks.into_iter().zip(users.into_iter().zip(followers)) {
             remaining[barrier(task.stage)] += 1;
-            planned.push(Planned::new(&task, users, &mut relations));
+            planned.push(Planned::new(&task, waiting, &mut relations));
         }
         for (rank, id) in (0..).zip(&by_rank) {
             planned[id.index()].rank = rank;
@@ -169,17 +175,13 @@ impl Scheduler {
         }
         let mut skipped = Vec::new();
         match outcome {
-            Outcome::Done => {
-                for user in self.tasks[id.index()].users.clone() {
-                    self.tasks[user.index()].needs_left -= 1;
-                    if self.tasks[user.index()].needs_left == 0 {
-                        self.needs_met(user);
-                    }
-                }
-            }
+            Outcome::Done => self.release(&self.tasks[id.index()].users.clone()),
             Outcome::Failed => skipped = self.skip_users(id),
         }
         self.settle(id);
+        for over in std::iter::once(id).chain(skipped.iter().copied()) {
+            self.release(&self.tasks[over.index()].followers.clone());
+        }
         self.open_stages();
         skipped
     }
@@ -224,6 +226,17 @@ impl Scheduler {
         }
         self.heavy_running += usize::from(task.heavy);
         self.running += 1;
+    }
+
+    /// One of the tasks that each of these waits for is over.
+    fn release(&mut self, waiting: &[TaskId]) {
+        for id in waiting {
+            let task = &mut self.tasks[id.index()];
+            task.needs_left -= 1;
+            if task.needs_left == 0 {
+                self.needs_met(*id);
+            }
+        }
     }
 
     fn needs_met(&mut self, id: TaskId) {
@@ -314,7 +327,11 @@ impl Scheduler {
 }
 
 impl Planned {
-    fn new(task: &Task, users: Vec<TaskId>, relations: &mut HashMap<RelationKey, u32>) -> Planned {
+    fn new(
+        task: &Task,
+        (users, followers): (Vec<TaskId>, Vec<TaskId>),
+        relations: &mut HashMap<RelationKey, u32>,
+    ) -> Planned {
         let mut locks = Vec::with_capacity(task.locks.len());
         for (relation, mode) in &task.locks {
             let next = u32::try_from(relations.len()).expect("relation keys have 32 bits");
@@ -324,8 +341,9 @@ impl Planned {
         locks.dedup();
         Planned {
             users,
+            followers,
             locks,
-            needs_left: task.needs.len(),
+            needs_left: task.needs.len() + task.follows.len(),
             rank: 0,
             barrier: barrier(task.stage),
             heavy: task.heavy,

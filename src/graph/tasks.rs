@@ -23,8 +23,10 @@ pub struct RelationKey(pub u32);
 /// One piece of work.
 #[derive(Debug, Clone)]
 pub struct Task {
-    /// The tasks that must be done before.
+    /// The tasks that must be done before; if one of them is not, neither is this.
     pub needs: Vec<TaskId>,
+    /// The tasks that must be over before, however they ended.
+    pub follows: Vec<TaskId>,
     /// The locks that it holds while it runs.
     pub locks: Vec<(RelationKey, LockMode)>,
     /// Orders ties; [`Stage::Privileges`] and [`Stage::Final`] wait for all tasks of earlier stages.
@@ -40,11 +42,17 @@ impl Task {
     pub fn new(stage: Stage, cost: u64) -> Task {
         Task {
             needs: Vec::new(),
+            follows: Vec::new(),
             locks: Vec::new(),
             stage,
             cost,
             heavy: false,
         }
+    }
+
+    /// All that must be over before.
+    fn before(&self) -> impl Iterator<Item = TaskId> {
+        self.needs.iter().chain(&self.follows).copied()
     }
 }
 
@@ -100,6 +108,8 @@ fn numbers(members: &[TaskId]) -> String {
 pub(super) struct Plan {
     /// By task: who needs it.
     pub(super) users: Vec<Vec<TaskId>>,
+    /// By task: who follows it.
+    pub(super) followers: Vec<Vec<TaskId>>,
     /// The order of urgency.
     pub(super) by_rank: Vec<TaskId>,
 }
@@ -107,10 +117,14 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn new(tasks: &[Task]) -> Result<Plan, PlanProblem> {
         check_needs(tasks)?;
-        let users = users_of(tasks);
-        let order = run_order(tasks, &users)?;
-        let by_rank = by_priority(tasks, &users, &order);
-        Ok(Plan { users, by_rank })
+        let waiting = waiting_for(tasks, Task::before);
+        let order = run_order(tasks, &waiting)?;
+        let by_rank = by_priority(tasks, &waiting, &order);
+        Ok(Plan {
+            users: waiting_for(tasks, |task| task.needs.iter().copied()),
+            followers: waiting_for(tasks, |task| task.follows.iter().copied()),
+            by_rank,
+        })
     }
 }
 
@@ -125,8 +139,8 @@ pub(super) fn barrier(stage: Stage) -> usize {
 
 fn check_needs(tasks: &[Task]) -> Result<(), PlanProblem> {
     for (number, task) in (0..).zip(tasks) {
-        for need in &task.needs {
-            let (id, need) = (TaskId(number), *need);
+        for need in task.before() {
+            let id = TaskId(number);
             let needed = tasks.get(need.index());
             let needed = needed.ok_or(PlanProblem::UnknownNeed { task: id, need })?;
             if barrier(needed.stage) > barrier(task.stage) {
@@ -137,19 +151,23 @@ fn check_needs(tasks: &[Task]) -> Result<(), PlanProblem> {
     Ok(())
 }
 
-fn users_of(tasks: &[Task]) -> Vec<Vec<TaskId>> {
-    let mut users = vec![Vec::new(); tasks.len()];
+/// By task: who waits for it, if each waits for those that `of` gives.
+fn waiting_for<'a, I>(tasks: &'a [Task], of: impl Fn(&'a Task) -> I) -> Vec<Vec<TaskId>>
+where
+    I: Iterator<Item = TaskId>,
+{
+    let mut waiting = vec![Vec::new(); tasks.len()];
     for (number, task) in (0..).zip(tasks) {
-        for need in &task.needs {
-            users[need.index()].push(TaskId(number));
+        for awaited in of(task) {
+            waiting[awaited.index()].push(TaskId(number));
         }
     }
-    users
+    waiting
 }
 
 /// An order in which the tasks could be run one by one: by stage and number where needs leave it free.
 fn run_order(tasks: &[Task], users: &[Vec<TaskId>]) -> Result<Vec<TaskId>, PlanProblem> {
-    let mut left: Vec<usize> = tasks.iter().map(|task| task.needs.len()).collect();
+    let mut left: Vec<usize> = tasks.iter().map(|task| task.before().count()).collect();
     let place = |id: TaskId| Reverse((tasks[id.index()].stage, id));
     let mut free: BinaryHeap<_> = (0..)
         .zip(&left)
@@ -185,7 +203,7 @@ fn cycle_from(tasks: &[Task], left: &[usize], first: usize) -> Vec<TaskId> {
         }
         let id = u32::try_from(at).expect("task numbers have 32 bits");
         path.push(TaskId(id));
-        let unmet = tasks[at].needs.iter().filter(|need| left[need.index()] > 0);
+        let unmet = tasks[at].before().filter(|need| left[need.index()] > 0);
         let next = unmet
             .min()
             .expect("a task is left over only if one of its needs is");

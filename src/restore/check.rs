@@ -188,7 +188,7 @@ fn plan(
             .expect("only entries with rows have an index")
         {
             DataOf::LargeObjects => comparisons.push(Comparison {
-                copy: large_objects(selection.is_whole),
+                copy: large_objects(index.format),
                 problem: (!selection.is_whole)
                     .then(|| "the target has large objects of its own".to_owned()),
                 may_be_denied: true,
@@ -229,17 +229,13 @@ fn plan(
 
 fn copy_out(source: &Sql, columns: &[String], format: CopyFormat, encoding: &str) -> String {
     let columns: Vec<Ident> = columns.iter().map(Ident::new).collect();
-    let format = match format {
-        CopyFormat::Text => "text",
-        CopyFormat::Binary => "binary",
-    };
     sql![
         "COPY (SELECT ",
         Sql::list(&columns),
         " FROM ",
         source,
         ") TO STDOUT (FORMAT ",
-        format,
+        word(format),
         ", ENCODING ",
         Literal(encoding),
         ")"
@@ -247,10 +243,17 @@ fn copy_out(source: &Sql, columns: &[String], format: CopyFormat, encoding: &str
     .text()
 }
 
+fn word(format: CopyFormat) -> &'static str {
+    match format {
+        CopyFormat::Text => "text",
+        CopyFormat::Binary => "binary",
+    }
+}
+
 /// The pages as the dump reads them.
-fn large_objects(_: bool) -> String {
-    "COPY (SELECT loid, pageno::pg_catalog.int8 * 2048, data FROM pg_catalog.pg_largeobject ORDER BY loid, pageno) TO STDOUT"
-        .to_owned()
+fn large_objects(format: CopyFormat) -> String {
+    let pages = "SELECT loid, pageno::pg_catalog.int8 * 2048, data FROM pg_catalog.pg_largeobject";
+    format!("COPY ({pages}) TO STDOUT (FORMAT {})", word(format))
 }
 
 async fn fingerprint(

@@ -9,6 +9,7 @@ use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use super::careful::{self, LeftOut};
 use super::feed::{Fed, Seen};
 use super::load::Load;
+use super::pages;
 use super::report::Trouble;
 use super::shared::Shared;
 use super::triggers;
@@ -124,10 +125,15 @@ async fn load_all(worker: &mut Worker, shared: &Shared, loads: &[Load]) -> Resul
             Some(table) => triggers::disable(worker.session(), &load.object, table).await?,
             None => Vec::new(),
         };
-        let n_taken = copy(worker, shared, load).await.map_err(|error| Trouble {
+        let n_kept = copy(worker, shared, load).await.map_err(|error| Trouble {
             error,
             statement: Some(load.copy.clone()),
         })?;
+        let n_taken = if load.is_pages {
+            pages::n_written(worker, load).await?
+        } else {
+            n_kept
+        };
         let (n_rows, _) = shared.feeding.amount(load);
         if n_taken != n_rows {
             return Err(wrong_count(load, n_taken, n_rows).into());

@@ -1,5 +1,6 @@
 //! Runs a plan's tasks: one loop owns the scheduler, workers do the tasks. What may run when is the scheduler's alone.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use super::definitions::lost;
 use super::report::{Ledger, Trouble, chain, object_of};
 use super::select::Selection;
 use super::shared::Shared;
-use super::work::{PlannedTask, Unit, Work};
+use super::work::{Analyzed, PlannedTask, Unit, Work};
 use super::worker::Worker;
 use crate::error::{Error, Result};
 use crate::graph::scheduler::{Limits, Outcome, Scheduler, TaskId};
@@ -21,9 +22,13 @@ use crate::progress::Event;
 struct Done {
     id: TaskId,
     worker: Worker,
-    /// One result per unit or load, in order.
+    /// One result per unit, load or entry that was tried, in order; fewer if the first failure ends the work.
     results: Vec<Result<LeftOut, Trouble>>,
+    tried: Tried,
 }
+
+/// Which parts of a task were tried, ascending; all where nothing can be missing for just one of them.
+type Tried = Vec<usize>;
 
 /// Runs the tasks on `workers`, which it gives back. Failures and their consequences go to the ledger.
 ///
@@ -86,7 +91,7 @@ struct Executor<'a> {
     waiting: Option<TaskId>,
     /// Tasks that were settled.
     finished: Vec<bool>,
-    /// Which loads of a task with several are done.
+    /// Which loads or entries of a task with several are done.
     verdicts: HashMap<TaskId, Vec<bool>>,
     ledger: &'a mut Ledger,
 }
@@ -100,7 +105,7 @@ impl Executor<'_> {
     /// Notes the entries whose work was not tried, and gives the workers back.
     fn leave_the_rest(self) -> Vec<Worker> {
         for (planned, finished) in self.tasks.iter().zip(self.finished) {
-            let is_work = matches!(planned.work, Work::Statements(_) | Work::Load(_));
+            let is_work = !matches!(planned.work, Work::Verdict { .. } | Work::Analyze(_));
             if is_work && !finished {
                 for entry in planned.entries() {
                     self.ledger.leave(self.selection.entry(entry));
@@ -133,15 +138,44 @@ impl Executor<'_> {
                 return;
             };
             let (shared, tasks) = (Arc::clone(self.shared), Arc::clone(&self.tasks));
+            let tried = self.parts_to_try(&tasks[id.0 as usize].work);
             self.running.spawn(async move {
                 let mut worker = worker;
-                let results = work(&mut worker, &shared, &tasks[id.0 as usize]).await;
+                let work = &tasks[id.0 as usize].work;
+                let results = run_work(&mut worker, &shared, work, &tried).await;
                 Done {
                     id,
                     worker,
                     results,
+                    tried,
                 }
             });
+        }
+    }
+
+    /// The parts of a task of which nothing is missing; the others go to the ledger.
+    fn parts_to_try(&mut self, work: &Work) -> Tried {
+        match work {
+            Work::Statements(units) => (0..units.len()).collect(),
+            Work::Load(loads) => (0..loads.len()).collect(),
+            Work::Verdict { .. } => Vec::new(),
+            Work::Analyze(tables) => (0..tables.len())
+                .filter(|at| !self.ledger.is_bad(tables[*at].rows))
+                .collect(),
+            Work::Entries(list) => {
+                let mut tried = Vec::with_capacity(list.len());
+                for (at, definition) in list.iter().enumerate() {
+                    let mut needs = definition.needs.iter();
+                    match needs.find(|need| self.ledger.is_bad(**need)) {
+                        Some(cause) => {
+                            let entry = self.selection.entry(definition.entry);
+                            self.ledger.skip(entry, *cause);
+                        }
+                        None => tried.push(at),
+                    }
+                }
+                tried
+            }
         }
     }
 
@@ -150,6 +184,7 @@ impl Executor<'_> {
             id,
             worker,
             mut results,
+            tried,
         } = done;
         if worker.session().is_closed()
             && let Some(at) = results.iter().position(Result::is_err)
@@ -166,11 +201,16 @@ impl Executor<'_> {
         self.idle.push(worker);
         let tasks = Arc::clone(&self.tasks);
         let planned = &tasks[id.0 as usize];
-        let n_units = results.len();
         let mut all_done = true;
-        let mut verdicts = Vec::with_capacity(n_units);
-        for (index, result) in results.into_iter().enumerate() {
-            verdicts.push(result.is_ok());
+        let mut verdicts = vec![false; planned.n_parts()];
+        for at in &tried[results.len().min(tried.len())..] {
+            // After a failure that ends the work the rest of its task was not tried.
+            if let Some(entry) = planned.entries().get(*at) {
+                self.ledger.leave(self.selection.entry(*entry));
+            }
+        }
+        for (index, result) in tried.into_iter().zip(results) {
+            verdicts[index] = result.is_ok();
             match (result, &planned.work) {
                 (Err(trouble), _) => all_done &= self.note(planned, index, &trouble),
                 (Ok(left_out), Work::Load(loads)) => {
@@ -184,14 +224,14 @@ impl Executor<'_> {
                 (Ok(_), _) => {}
             }
         }
-        // Who needs one of several loads needs its verdict.
-        let is_bundle = matches!(&planned.work, Work::Load(loads) if loads.len() > 1);
-        if is_bundle {
+        // Who needs one of several parts needs its verdict.
+        let has_verdicts = planned.work.has_verdicts();
+        if has_verdicts {
             self.verdicts.insert(id, verdicts);
         }
         let event = Event::Task(object_of(self.selection.entry(planned.entry)));
         self.shared.progress.event(event);
-        let outcome = if all_done || is_bundle {
+        let outcome = if all_done || has_verdicts {
             Outcome::Done
         } else {
             Outcome::Failed
@@ -203,12 +243,13 @@ impl Executor<'_> {
     /// Notes what went wrong; true if the work counts as done all the same.
     fn note(&mut self, planned: &PlannedTask, index: usize, trouble: &Trouble) -> bool {
         let entry = match &planned.work {
-            Work::Analyze { target } => {
-                let problem = chain(&trouble.error);
+            Work::Analyze(tables) => {
+                let (target, problem) = (&tables[index].target, chain(&trouble.error));
                 self.warn(format!("no statistics of {target}: {problem}"));
                 return true;
             }
             Work::Statements(units) => units[index].entry,
+            Work::Entries(list) => list[index].entry,
             Work::Load(loads) => loads[index].entry,
             Work::Verdict { .. } => planned.entry,
         };
@@ -226,7 +267,7 @@ impl Executor<'_> {
         let cause = self.tasks[id.0 as usize].entry;
         for skipped in self.scheduler.finish(id, outcome) {
             let planned = &self.tasks[skipped.0 as usize];
-            if !matches!(planned.work, Work::Analyze { .. }) && planned.entry != cause {
+            if !matches!(planned.work, Work::Analyze(_)) && planned.entry != cause {
                 let entry = self.selection.entry(planned.entry);
                 self.ledger.skip(entry, cause);
             }
@@ -234,37 +275,58 @@ impl Executor<'_> {
     }
 }
 
-async fn work(
+async fn run_work(
     worker: &mut Worker,
     shared: &Shared,
-    planned: &PlannedTask,
+    work: &Work,
+    tried: &Tried,
 ) -> Vec<Result<LeftOut, Trouble>> {
-    match &planned.work {
-        Work::Statements(units) => statements(worker, shared, units).await,
-        Work::Load(loads) => copy_in::load(worker, shared, loads).await,
-        Work::Analyze { target } => {
-            let unit = Unit::plain(planned.entry, vec![format!("ANALYZE {target}")]);
-            let outcome = worker.run_alone(shared, target, &unit).await;
-            vec![outcome.map(|()| LeftOut::default())]
+    let groups: Vec<Cow<'_, [Unit]>> = match work {
+        Work::Load(loads) => return copy_in::load(worker, shared, loads).await,
+        Work::Verdict { .. } => return Vec::new(),
+        Work::Statements(units) => units.chunks(1).map(Cow::Borrowed).collect(),
+        Work::Entries(list) => {
+            let some = tried.iter().map(|at| &list[*at]);
+            some.map(|definition| Cow::Borrowed(definition.units.as_slice()))
+                .collect()
         }
-        Work::Verdict { .. } => vec![Ok(LeftOut::default())],
-    }
+        Work::Analyze(tables) => {
+            let some = tried.iter().map(|at| &tables[*at]);
+            let statement = |table: &Analyzed| vec![format!("ANALYZE {}", table.target)];
+            some.map(|table| Cow::Owned(vec![Unit::plain(table.rows, statement(table))]))
+                .collect()
+        }
+    };
+    statements(worker, shared, &groups).await
 }
 
-/// Runs all together if that works, else one by one.
+/// Runs all together if that works, else one group by one. One result per group.
 async fn statements(
     worker: &mut Worker,
     shared: &Shared,
-    units: &[Unit],
+    groups: &[Cow<'_, [Unit]>],
 ) -> Vec<Result<LeftOut, Trouble>> {
     let object = "statement";
-    if units.len() > 1 && worker.run_together(object, units).await.is_ok() {
-        return units.iter().map(|_| Ok(LeftOut::default())).collect();
+    if groups.len() > 1 {
+        let units: Vec<&Unit> = groups.iter().flat_map(|units| units.iter()).collect();
+        if worker.run_together(object, &units).await.is_ok() {
+            return groups.iter().map(|_| Ok(LeftOut::default())).collect();
+        }
     }
-    let mut results = Vec::with_capacity(units.len());
-    for unit in units {
-        let outcome = worker.run_alone(shared, object, unit).await;
+    let mut results = Vec::with_capacity(groups.len());
+    for units in groups {
+        let mut outcome = Ok(());
+        for unit in units.iter() {
+            outcome = worker.run_alone(shared, object, unit).await;
+            if outcome.is_err() {
+                break;
+            }
+        }
+        let has_failed = outcome.is_err();
         results.push(outcome.map(|()| LeftOut::default()));
+        if has_failed && shared.stops_at_first {
+            break;
+        }
     }
     results
 }

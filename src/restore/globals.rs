@@ -142,7 +142,14 @@ pub(super) async fn properties(
         return Ok(false);
     }
     let mut worker = Worker::open(shared).await?;
-    let done = definitions::run(&mut worker, shared, cx.selection, &properties, ledger).await;
+    let done = definitions::run(
+        std::slice::from_mut(&mut worker),
+        shared,
+        cx.selection,
+        &properties,
+        ledger,
+    )
+    .await;
     worker.close().await;
     done.map(|()| true)
 }

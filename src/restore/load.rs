@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::pages;
 use super::plan::{PlanCx, RowsFrom};
 use super::report::{Ledger, object_of};
 use crate::archive::index::{ChunkPiece, CopyFormat, Segment, TableIndex};
@@ -11,8 +12,13 @@ use crate::toc::{DataOf, Entry, EntryId, LockMode, Stage};
 
 /// The least and the most raw bytes in one transaction of a table that several connections load.
 const GROUP_BYTES: std::ops::RangeInclusive<u64> = 64 << 20..=256 << 20;
+/// The same for large objects, which gain nothing from being loaded in one go.
+const GROUP_BYTES_OF_OBJECTS: std::ops::RangeInclusive<u64> = 4 << 20..=256 << 20;
 /// Tables up to this size share transactions.
-const SMALL_BYTES: u64 = 1 << 20;
+pub(super) const SMALL_BYTES: u64 = 1 << 20;
+/// Tables up to this size are not emptied first, so that their rows could be frozen: a new file, its entry in the catalog and
+/// its removal take longer than the rows.
+const TINY_BYTES: u64 = 64 << 10;
 /// How much one such transaction loads.
 const BUNDLE_TABLES: usize = 100;
 const BUNDLE_BYTES: u64 = 8 << 20;
@@ -35,6 +41,8 @@ pub(super) struct Load {
     pub(super) copy_plain: Option<String>,
     /// The same in binary, for rows from a feed that text cannot carry.
     pub(super) copy_binary: Option<String>,
+    /// True if the COPY writes the pages of large objects, and keeps no row.
+    pub(super) is_pages: bool,
     /// What runs after the COPY, in its transaction.
     pub(super) then: Option<String>,
     /// What runs before it.
@@ -71,7 +79,8 @@ pub(super) fn plan<'a>(
         if cx.is_empty(index) {
             continue;
         }
-        let how = How::new(cx, entry, ledger);
+        let mut how = How::new(cx, entry, ledger);
+        how.is_fresh &= index.n_bytes > TINY_BYTES;
         let parts = parts(cx, entry, index, &how);
         if parts.len() == 1 && how.may_share && index.n_bytes <= SMALL_BYTES {
             let load = load(cx, entry, index, &how, parts[0]);
@@ -236,12 +245,18 @@ fn parts<'a>(
     let all = index.segments.as_slice();
     let n_workers = cx.options.n_workers() as u64;
     let share = index.n_bytes / (n_workers * 4);
-    let goal = share.clamp(*GROUP_BYTES.start(), *GROUP_BYTES.end());
+    let is_objects = matches!(how.data, DataOf::LargeObjects);
+    let bounds = if is_objects {
+        GROUP_BYTES_OF_OBJECTS
+    } else {
+        GROUP_BYTES
+    };
+    let goal = share.clamp(*bounds.start(), *bounds.end());
     let is_small = index.n_bytes < 2 * goal;
     // In one go the rows of a fresh table are frozen, and not logged where wal_level is minimal; that is worth more
     // than a second connection unless the table is large.
     let is_one = all.len() <= 1 || cx.order.is_whole(entry.id);
-    if is_one || is_small && !matches!(how.data, DataOf::LargeObjects) {
+    if is_one || is_small && !is_objects {
         return vec![all];
     }
     let mut parts = Vec::new();
@@ -291,7 +306,7 @@ fn load(
         .flat_map(|segment| segment.pieces.clone())
         .collect();
     let statements = match how.data {
-        DataOf::LargeObjects => large_objects(),
+        DataOf::LargeObjects => large_objects(index.format, cx.foreign_objects),
         DataOf::Table {
             target, via_root, ..
         } => {
@@ -311,6 +326,7 @@ fn load(
         copy: statements.copy,
         copy_plain: statements.copy_plain,
         copy_binary: statements.copy_binary,
+        is_pages: matches!(how.data, DataOf::LargeObjects),
         then: statements.then,
         format: index.format,
         segment_rows: numbered(index, part),
@@ -382,18 +398,12 @@ fn refuse_rows(target: &Sql) -> String {
     sql!["DO ", DollarQuoted(&block.text())].text()
 }
 
-/// Pages arrive as rows of (object, offset, data) and are written by the server, so that they too are one COPY.
-fn large_objects() -> Statements {
-    let pages = "pg_temp.pgark_pages";
+/// The pages of large objects; see `pages`.
+fn large_objects(format: CopyFormat, foreign: &[u32]) -> Statements {
     Statements {
-        before: Some(
-            "CREATE TEMPORARY TABLE pgark_pages (loid pg_catalog.oid, at pg_catalog.int8, data pg_catalog.bytea) ON COMMIT DROP"
-                .to_owned(),
-        ),
-        copy: format!("COPY {pages} FROM STDIN"),
-        then: Some(format!(
-            "SELECT pg_catalog.count(*) FROM (SELECT pg_catalog.lo_put(loid, at, data) FROM {pages} OFFSET 0) AS written"
-        )),
+        before: Some(pages::BEFORE.to_owned()),
+        copy: pages::copy(format, foreign),
+        then: Some(pages::THEN.to_owned()),
         ..Statements::default()
     }
 }

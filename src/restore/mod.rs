@@ -19,6 +19,7 @@ mod examine;
 mod executor;
 mod feed;
 mod forbidden;
+mod gather;
 mod globals;
 mod lacking;
 mod leftover;
@@ -26,6 +27,7 @@ mod load;
 mod losses;
 mod names;
 mod options;
+mod pages;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
@@ -36,6 +38,7 @@ mod report;
 mod row_order;
 mod select;
 mod shared;
+mod spread;
 mod target;
 mod text;
 mod triggers;
@@ -343,6 +346,8 @@ impl Run<'_> {
             is_ordinary: !self.facts.is_superuser,
             order: self.order,
             rows: self.rows_from(),
+            role: &self.facts.role,
+            foreign_objects: &[],
         }
     }
 
@@ -419,17 +424,21 @@ impl Run<'_> {
         clock: &mut Clock,
     ) -> Result<Worker> {
         let shared = self.shared;
+        let foreign_objects = &self.foreign_objects(&first).await?;
+        let cx = &PlanCx {
+            foreign_objects,
+            ..*cx
+        };
         let mut workers = vec![first];
         let definitions = plan::definitions(cx);
         phase(shared, "definitions", 0, definitions.len());
-        definitions::run(
-            &mut workers[0],
-            shared,
-            self.selection,
-            &definitions,
-            ledger,
-        )
-        .await?;
+        // The first failure ends the work only if nothing else runs beside it.
+        if definitions.len() > definitions::ENTRIES_AT_ONCE && !shared.stops_at_first {
+            while workers.len() < self.options.n_workers() {
+                workers.push(Worker::open(shared).await?);
+            }
+        }
+        definitions::run(&mut workers, shared, self.selection, &definitions, ledger).await?;
         clock.lap("definitions");
 
         if self.has_stopped(ledger) {
@@ -456,6 +465,17 @@ impl Run<'_> {
         let first = workers.pop().expect("there is a worker from the beginning");
         futures::future::join_all(workers.into_iter().map(Worker::close)).await;
         Ok(first)
+    }
+
+    /// The target's own large objects, where contents of others are restored.
+    async fn foreign_objects(&self, worker: &Worker) -> Result<Vec<u32>> {
+        let is_pages =
+            |id: &EntryId| matches!(self.selection.entry(*id).data, Some(DataOf::LargeObjects));
+        if self.indexes.keys().any(is_pages) {
+            pages::foreign(worker.session()).await
+        } else {
+            Ok(Vec::new())
+        }
     }
 
     /// Compares, renames, and ends the one transaction where there is one.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::forbidden::{Extra, part_name};
+use super::gather;
 use super::load;
 use super::options::RestoreOptions;
 use super::prove::Indexes;
@@ -11,7 +12,7 @@ use super::report::Ledger;
 use super::row_order::RowOrder;
 use super::select::Selection;
 use super::wanted::form_for;
-use super::work::{Definition, PlannedTask, Unit, Work};
+use super::work::{Analyzed, Definition, PlannedTask, Unit, Work};
 use crate::archive::index::TableIndex;
 use crate::graph::scheduler::{RelationKey, Task, TaskId};
 use crate::pg::ServerVersion;
@@ -21,6 +22,8 @@ use crate::toc::{After, DataOf, Entry, EntryId, LockMode, Part, Stage, Step};
 
 /// What a statement or an index of an empty table costs, in bytes of rows loaded in the same time.
 const STATEMENT_COST: u64 = 64 << 10;
+/// Small tables whose statistics are collected in one transaction.
+const ANALYZED_AT_ONCE: usize = 100;
 /// Entries whose grants run in one transaction.
 const GRANTS_AT_ONCE: usize = 100;
 
@@ -41,6 +44,10 @@ pub(super) struct PlanCx<'a> {
     pub(super) is_ordinary: bool,
     /// Where the rows are.
     pub(super) rows: RowsFrom,
+    /// The restoring role.
+    pub(super) role: &'a str,
+    /// Large objects of the target that are not this run's.
+    pub(super) foreign_objects: &'a [u32],
 }
 
 /// Where rows come from.
@@ -117,10 +124,17 @@ impl PlanCx<'_> {
         let owner = owner.map(|sql| (Part::Owner, sql));
         let after = self.wanted_after(entry);
         let after = after.filter(|after| self.keeps_after(after));
+        let after = after.filter(|after| !self.is_idle(entry, after));
         owner
             .into_iter()
             .chain(after.map(|after| (after.part, after.sql.clone())))
             .collect()
+    }
+
+    /// True if it gives an object of the data stage, which the restoring role has just made, to that role.
+    fn is_idle(&self, entry: &Entry, after: &After) -> bool {
+        let to_self = || after.sql.roles().next() == Some(self.role);
+        entry.stage == Stage::Data && after.part == Part::Owner && to_self()
     }
 
     /// The comments, labels and so on that the user wants.
@@ -196,24 +210,26 @@ pub(super) fn definitions(cx: &PlanCx<'_>) -> Vec<Definition> {
         .iter()
         .filter(|entry| entry.stage == Stage::PreData);
     entries
-        .map(|entry| {
-            let mut units = cx.units(entry);
-            // Steps before the rows need no pause between them.
-            units.dedup_by(|next, unit| {
-                let joins = !unit.outside && !next.outside;
-                if joins {
-                    unit.statements.append(&mut next.statements);
-                    unit.extras.append(&mut next.extras);
-                }
-                joins
-            });
-            Definition {
-                entry: entry.id,
-                needs: cx.selection.needs(entry.id),
-                units,
-            }
-        })
+        .map(|entry| definition(cx, entry, cx.selection.needs(entry.id)))
         .collect()
+}
+
+/// An entry whose steps need no pause between them.
+fn definition(cx: &PlanCx<'_>, entry: &Entry, needs: BTreeSet<EntryId>) -> Definition {
+    let mut units = cx.units(entry);
+    units.dedup_by(|next, unit| {
+        let joins = !unit.outside && !next.outside;
+        if joins {
+            unit.statements.append(&mut next.statements);
+            unit.extras.append(&mut next.extras);
+        }
+        joins
+    });
+    Definition {
+        entry: entry.id,
+        needs,
+        units,
+    }
 }
 
 /// Everything after the definitions. Entries that need one which `ledger` knows to be missing are skipped there.
@@ -230,10 +246,17 @@ pub(super) fn tasks(cx: &PlanCx<'_>, indexes: &Indexes, ledger: &mut Ledger) -> 
     let imported = entries.iter().filter_map(|entry| cx.imports_for(entry));
     builder.imported = imported.collect();
     builder.rows(&entries, ledger);
+    let wanted = entries
+        .iter()
+        .map(|entry| (entry.id, builder.wanted(entry)));
+    let wanted = wanted.collect();
+    builder.gather(&entries, &wanted);
     for entry in &entries {
-        builder.statements(entry);
+        if !builder.ends.contains_key(&entry.id) {
+            builder.statements(entry);
+        }
     }
-    builder.wire(&entries);
+    builder.wire(&wanted);
     builder.privileges(ledger);
     builder.tasks
 }
@@ -260,6 +283,8 @@ struct Builder<'a> {
     analyzes: BTreeMap<EntryId, TaskId>,
     /// The tables whose statistics the archive brings.
     imported: BTreeSet<EntryId>,
+    /// The tasks of entries that share one.
+    gathered: Vec<(TaskId, EntryId)>,
     /// The last steps that look at several tables: they want statistics.
     joins: Vec<(TaskId, BTreeSet<EntryId>)>,
 }
@@ -275,6 +300,7 @@ impl<'a> Builder<'a> {
             rows_of: BTreeMap::new(),
             analyzes: BTreeMap::new(),
             imported: BTreeSet::new(),
+            gathered: Vec::new(),
             joins: Vec::new(),
         }
     }
@@ -312,39 +338,99 @@ impl<'a> Builder<'a> {
                 self.ends.entry(entry).or_default().push(end);
             }
         }
+        let mut small = Vec::new();
         for entry in entries {
-            self.note_table(entry);
+            if let Some(n_bytes) = self.note_table(entry) {
+                if n_bytes > load::SMALL_BYTES {
+                    self.analyze(n_bytes, &[entry]);
+                } else {
+                    small.push(*entry);
+                }
+            }
+        }
+        for some in small.chunks(ANALYZED_AT_ONCE) {
+            self.analyze(0, some);
         }
     }
 
-    /// Remembers whose rows an entry has, and plans the table's ANALYZE.
-    fn note_table(&mut self, entry: &Entry) {
-        let Some(DataOf::Table { target, table, .. }) = &entry.data else {
-            return;
+    /// Remembers whose rows an entry has. Gives their bytes if the table's statistics are to be collected.
+    fn note_table(&mut self, entry: &Entry) -> Option<u64> {
+        let Some(DataOf::Table { table, .. }) = &entry.data else {
+            return None;
         };
-        let Some(index) = self.indexes.get(&entry.id) else {
-            return;
-        };
+        let index = self.indexes.get(&entry.id)?;
         if let Some(table) = table {
             let (rows, n_bytes) = self.rows_of.entry(*table).or_default();
             rows.push(entry.id);
             *n_bytes = n_bytes.saturating_add(index.n_bytes);
         }
-        if !self.cx.options.analyze
-            || self.cx.is_empty(index)
-            || self.imported.contains(&table.unwrap_or(entry.id))
-        {
-            return;
-        }
+        let key = table.unwrap_or(entry.id);
+        let is_wanted =
+            self.cx.options.analyze && !self.cx.is_empty(index) && !self.imported.contains(&key);
+        is_wanted.then_some(index.n_bytes)
+    }
+
+    /// Collects the statistics of tables in one transaction.
+    fn analyze(&mut self, n_bytes: u64, entries: &[&Entry]) {
         // The sample is bounded, so are the costs.
-        let cost = STATEMENT_COST + (index.n_bytes / 16).min(16 << 20);
+        let cost = STATEMENT_COST * entries.len() as u64 + (n_bytes / 16).min(16 << 20);
         let mut task = Task::new(Stage::Data, cost);
-        task.needs = self.ends.get(&entry.id).cloned().unwrap_or_default();
-        let key = RelationKey(table.unwrap_or(entry.id).0);
-        task.locks = vec![(key, LockMode::ShareUpdateExclusive)];
-        let target = target.text();
-        let id = self.push(entry.id, task, Work::Analyze { target });
-        self.analyzes.insert(table.unwrap_or(entry.id), id);
+        let mut tables = Vec::new();
+        let mut list = Vec::new();
+        for entry in entries {
+            if let Some(DataOf::Table { target, table, .. }) = &entry.data {
+                let ends = self.ends.get(&entry.id);
+                task.follows.extend(ends.into_iter().flatten());
+                tables.push(table.unwrap_or(entry.id));
+                list.push(Analyzed {
+                    rows: entry.id,
+                    target: target.text(),
+                });
+            }
+        }
+        let lock = |table: &EntryId| (RelationKey(table.0), LockMode::ShareUpdateExclusive);
+        task.locks = tables.iter().map(lock).collect();
+        let id = self.push(entries[0].id, task, Work::Analyze(list));
+        self.analyzes
+            .extend(tables.into_iter().map(|table| (table, id)));
+    }
+
+    /// Statements that are over at once run many in one transaction.
+    fn gather(&mut self, entries: &[&Entry], wanted: &gather::Wanted) {
+        let rows = |table| self.rows_of.get(&table).map_or(0, |rows| rows.1);
+        let small = entries.iter().filter_map(|entry| {
+            let steps = self.cx.steps(entry);
+            let (table, _) = steps.iter().flat_map(|step| &step.locks).next()?;
+            gather::is_small(self.cx, entry, steps, rows).then_some((entry.id, *table))
+        });
+        let small = small.collect();
+        let n_workers = self.cx.options.n_workers();
+        for members in gather::groups(entries, &small, wanted, n_workers) {
+            let cost = STATEMENT_COST * members.len() as u64;
+            let mut task = Task::new(Stage::PostData, cost);
+            let steps = members.iter().flat_map(|entry| self.cx.steps(entry));
+            let locks = steps.flat_map(|step| &step.locks);
+            task.locks = locks
+                .map(|(table, mode)| (RelationKey(table.0), *mode))
+                .collect();
+            task.locks.sort_unstable();
+            task.locks.dedup();
+            let list = members
+                .iter()
+                .map(|entry| definition(self.cx, entry, wanted[&entry.id].clone()));
+            let work = Work::Entries(list.collect());
+            let id = self.push(members[0].id, task, work);
+            for (index, entry) in members.iter().enumerate() {
+                let mut verdict = Task::new(Stage::PostData, 0);
+                verdict.needs = vec![id];
+                let end = self.push(entry.id, verdict, Work::Verdict { of: id, index });
+                self.ends.insert(entry.id, vec![end]);
+                self.gathered.push((id, entry.id));
+                if let Some(table) = self.cx.imports_for(entry) {
+                    self.analyzes.insert(table, end);
+                }
+            }
+        }
     }
 
     /// A chain of one task per step.
@@ -394,24 +480,37 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// What must be there before an entry after the definitions.
+    fn wanted(&self, entry: &Entry) -> BTreeSet<EntryId> {
+        let mut wanted = self.cx.selection.needs(entry.id);
+        wanted.extend(self.cx.order.before(entry.id));
+        if entry.stage > Stage::Data {
+            // After the rows, a table means its rows too.
+            let locks = self.cx.steps(entry).iter().flat_map(|step| &step.locks);
+            let tables = wanted.iter().copied().chain(locks.map(|(table, _)| *table));
+            let rows = tables.filter_map(|table| self.rows_of.get(&table));
+            let rows: Vec<EntryId> = rows.flat_map(|(rows, _)| rows.clone()).collect();
+            wanted.extend(rows);
+        }
+        wanted
+    }
+
     /// Needs between entries become needs between tasks.
-    fn wire(&mut self, entries: &[&Entry]) {
-        for entry in entries {
-            let mut wanted = self.cx.selection.needs(entry.id);
-            wanted.extend(self.cx.order.before(entry.id));
-            if entry.stage > Stage::Data {
-                // After the rows, a table means its rows too.
-                let locks = self.cx.steps(entry).iter().flat_map(|step| &step.locks);
-                let tables = wanted.iter().copied().chain(locks.map(|(table, _)| *table));
-                let rows = tables.filter_map(|table| self.rows_of.get(&table));
-                let rows: Vec<EntryId> = rows.flat_map(|(rows, _)| rows.clone()).collect();
-                wanted.extend(rows);
-            }
-            let ends = wanted.iter().filter_map(|need| self.ends.get(need));
-            let ends: Vec<TaskId> = ends.flatten().copied().collect();
-            for start in self.starts.get(&entry.id).into_iter().flatten() {
+    fn wire(&mut self, wanted: &gather::Wanted) {
+        let ends_of = |ends: &BTreeMap<EntryId, Vec<TaskId>>, entry: &EntryId| -> Vec<TaskId> {
+            let needs = wanted[entry].iter().filter(|need| *need != entry);
+            let ends = needs.filter_map(|need| ends.get(need));
+            ends.flatten().copied().collect()
+        };
+        for (entry, starts) in &self.starts {
+            let ends = ends_of(&self.ends, entry);
+            for start in starts {
                 add_needs(&mut self.tasks[start.0 as usize].task, *start, &ends);
             }
+        }
+        for (id, entry) in &self.gathered {
+            let ends = ends_of(&self.ends, entry);
+            self.tasks[id.0 as usize].task.follows.extend(ends);
         }
         for (id, tables) in std::mem::take(&mut self.joins) {
             let analyzes: Vec<TaskId> = tables

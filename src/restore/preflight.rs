@@ -17,6 +17,7 @@ use crate::archive::manifest::{COLLATION_VERSION, ExtensionPlace, Source};
 use crate::pg::version::{UNKNOWN, V16};
 use crate::selection::Omit;
 use crate::sql::Ident;
+use crate::toc::DataOf;
 
 /// What stands against a restore, and what the user should know.
 #[derive(Debug, Default)]
@@ -440,9 +441,17 @@ pub(super) fn binary_rows(
     let Some(taken_for) = unreadable_in_binary((archive, target), options) else {
         return Vec::new();
     };
+    // Large objects have no text, whatever their format.
+    let has_text = |index: &&TableIndex| {
+        !matches!(
+            selection.entry(index.entry).data,
+            Some(DataOf::LargeObjects)
+        )
+    };
     let binary = indexes
         .values()
-        .filter(|index| index.format == CopyFormat::Binary);
+        .filter(|index| index.format == CopyFormat::Binary)
+        .filter(has_text);
     binary
         .map(|index| {
             format!(

@@ -25,6 +25,8 @@ pub(super) struct TargetFacts {
     pub(super) encoding: String,
     pub(super) in_recovery: bool,
     pub(super) is_superuser: bool,
+    /// The restoring role.
+    pub(super) role: String,
     /// The wanted roles that exist, and whether the restoring role may give objects to them.
     pub(super) roles: BTreeMap<String, bool>,
     pub(super) tablespaces: BTreeSet<String>,
@@ -68,6 +70,7 @@ impl TargetFacts {
             encoding: encoding.to_owned(),
             in_recovery: false,
             is_superuser: false,
+            role: String::new(),
             makes_databases: true,
             makes_schemas: true,
             fills_public: true,
@@ -317,7 +320,7 @@ async fn read_role(session: &Session, wanted: &Wanted, facts: &mut TargetFacts) 
                   COALESCE((SELECT pg_catalog.has_schema_privilege(n.oid, 'CREATE') FROM pg_catalog.pg_namespace n \
                             WHERE n.nspname = 'public'), true), \
                   EXISTS (SELECT FROM pg_catalog.pg_roles s WHERE s.rolname = 'pg_create_subscription' \
-                          AND pg_catalog.pg_has_role(r.oid, s.oid, 'USAGE')) \
+                          AND pg_catalog.pg_has_role(r.oid, s.oid, 'USAGE')), r.rolname::pg_catalog.text \
                   FROM pg_catalog.pg_roles r WHERE r.rolname = current_user";
     for row in session.query("looking at the user", rights, &[]).await? {
         facts.is_superuser = row.get(0);
@@ -325,6 +328,7 @@ async fn read_role(session: &Session, wanted: &Wanted, facts: &mut TargetFacts) 
         facts.makes_schemas = row.get(2);
         facts.fills_public = row.get(3);
         facts.makes_subscriptions = row.get(4);
+        facts.role = text(&row, 5);
     }
     // From 16 on being a member is not enough to become the role, or to give it things.
     let how = if session.version() >= V16 {

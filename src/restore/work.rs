@@ -35,7 +35,7 @@ impl Unit {
     }
 }
 
-/// An entry before the rows.
+/// An entry of many that are made together if possible: one before the rows, or a small one after them.
 #[derive(Debug)]
 pub(super) struct Definition {
     pub(super) entry: EntryId,
@@ -48,20 +48,39 @@ pub(super) struct Definition {
 pub(super) enum Work {
     /// Runs statements, together if possible, one entry at a time if not.
     Statements(Vec<Unit>),
+    /// Makes small entries, together if possible. Those of which a need is missing are left out.
+    Entries(Vec<Definition>),
     /// Loads rows, several small tables in one transaction if possible.
     Load(Vec<Load>),
-    /// Stands for one load of a task with several, so that others can need just that.
+    /// Stands for one load or entry of a task with several, so that others can need just that.
     Verdict {
         /// The task.
         of: TaskId,
-        /// Which of its loads.
+        /// Which of its loads or entries.
         index: usize,
     },
-    /// Collects statistics; a failure is only a warning.
-    Analyze {
-        /// The table, as SQL.
-        target: String,
-    },
+    /// Collects statistics of tables, together if possible; a failure is only a warning.
+    Analyze(Vec<Analyzed>),
+}
+
+/// A table whose statistics are collected.
+#[derive(Debug)]
+pub(super) struct Analyzed {
+    /// The entry with its rows.
+    pub(super) rows: EntryId,
+    /// The table, as SQL.
+    pub(super) target: String,
+}
+
+impl Work {
+    /// True if its parts end each for itself, and each has a verdict.
+    pub(super) fn has_verdicts(&self) -> bool {
+        match self {
+            Work::Load(loads) => loads.len() > 1,
+            Work::Entries(_) => true,
+            Work::Statements(_) | Work::Verdict { .. } | Work::Analyze(_) => false,
+        }
+    }
 }
 
 /// A task and what the scheduler must know of it.
@@ -74,12 +93,24 @@ pub(super) struct PlannedTask {
 }
 
 impl PlannedTask {
+    /// How many parts have a result of their own.
+    pub(super) fn n_parts(&self) -> usize {
+        match &self.work {
+            Work::Statements(units) => units.len(),
+            Work::Entries(list) => list.len(),
+            Work::Load(loads) => loads.len(),
+            Work::Analyze(tables) => tables.len(),
+            Work::Verdict { .. } => 0,
+        }
+    }
+
     /// The entries that the task does something for.
     pub(super) fn entries(&self) -> Vec<EntryId> {
         match &self.work {
             Work::Statements(units) => units.iter().map(|unit| unit.entry).collect(),
             Work::Load(loads) => loads.iter().map(|load| load.entry).collect(),
-            Work::Verdict { .. } | Work::Analyze { .. } => vec![self.entry],
+            Work::Entries(list) => list.iter().map(|definition| definition.entry).collect(),
+            Work::Verdict { .. } | Work::Analyze(_) => vec![self.entry],
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::forbidden::{forbids_extra, is_idle_grant};
+use super::forbidden::{Extra, forbids_extra, is_idle_grant};
 use super::report::Trouble;
 use super::shared::Shared;
 use super::work::Unit;
@@ -151,7 +151,7 @@ impl Worker {
     }
 
     /// Runs the statements of all units in one transaction; after an error nothing of them is done.
-    pub(super) async fn run_together(&mut self, object: &str, units: &[Unit]) -> Result<()> {
+    pub(super) async fn run_together(&mut self, object: &str, units: &[&Unit]) -> Result<()> {
         let mut lines = Vec::new();
         let (mut tablespace, mut access_method) = (None, None);
         for unit in units {
@@ -243,26 +243,64 @@ impl Worker {
             let outcome = self.session.batch(object, "statement", statement).await;
             outcome.map_err(blame(Some(statement)))?;
         }
-        let mut refused = Vec::new();
-        for extra in &unit.extras {
-            if let Some(trouble) = self.run_extra(object, &extra.statement).await? {
-                refused.push(Refused {
-                    entry: unit.entry,
-                    part: extra.part,
-                    trouble,
-                });
-            }
-        }
+        let refused = self.run_extras(object, unit).await?;
         self.commit(object).await?;
         Ok(refused)
     }
 
+    /// Runs what follows creation, of which some may be forbidden: all at once if that works, else a half, until those that
+    /// do not work stand alone. A thousand large objects have as many owners.
+    async fn run_extras(&self, object: &str, unit: &Unit) -> Result<Vec<Refused>, Trouble> {
+        let mut refused = Vec::new();
+        // The last one is the next to be tried, so that statements stay in order.
+        let mut open = vec![unit.extras.as_slice()];
+        while let Some(some) = open.pop() {
+            match some {
+                [] => {}
+                [extra] => {
+                    let trouble = self.run_extra(object, &extra.statement).await?;
+                    refused.extend(trouble.map(|trouble| Refused {
+                        entry: unit.entry,
+                        part: extra.part,
+                        trouble,
+                    }));
+                }
+                _ if self.run_all_extras(object, some).await? => {}
+                _ => {
+                    let (first, second) = some.split_at(some.len() / 2);
+                    open.extend([second, first]);
+                }
+            }
+        }
+        Ok(refused)
+    }
+
+    /// Runs them if all of them work; false if one did not, and none was run.
+    async fn run_all_extras(&self, object: &str, extras: &[Extra]) -> Result<bool, Trouble> {
+        self.idle_grant();
+        let save = "SAVEPOINT pgark_extra";
+        self.session.batch(object, "SAVEPOINT", save).await?;
+        let statements: Vec<&str> = extras
+            .iter()
+            .map(|extra| extra.statement.as_str())
+            .collect();
+        let outcome = self
+            .session
+            .batch(object, "statement", &statements.join(";\n"))
+            .await;
+        let works = outcome.is_ok() && self.idle_grant().is_none();
+        if works {
+            let keep = "RELEASE SAVEPOINT pgark_extra";
+            self.session.batch(object, "RELEASE", keep).await?;
+        } else {
+            let back = "ROLLBACK TO SAVEPOINT pgark_extra;\nRELEASE SAVEPOINT pgark_extra";
+            self.session.batch(object, "ROLLBACK", back).await?;
+        }
+        Ok(works)
+    }
+
     /// Runs a statement that may be forbidden; gives back the refusal, after which the transaction goes on.
-    async fn run_extra(
-        &mut self,
-        object: &str,
-        statement: &str,
-    ) -> Result<Option<Trouble>, Trouble> {
+    async fn run_extra(&self, object: &str, statement: &str) -> Result<Option<Trouble>, Trouble> {
         self.idle_grant();
         // By itself: a text that the target's encoding cannot hold is refused before any of it is run.
         let save = "SAVEPOINT pgark_extra";

@@ -34,6 +34,7 @@ mod jobs;
 mod key_ranges;
 mod kind_docs;
 mod kind_matrix;
+mod large_objects;
 mod many_tables;
 mod memory;
 mod operating;

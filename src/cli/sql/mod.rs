@@ -1,5 +1,6 @@
 //! `pgark sql`: an archive as a plain SQL script, so that nobody is locked in.
 
+mod pages;
 mod rows;
 
 use std::collections::{BTreeSet, HashMap};
@@ -264,7 +265,7 @@ impl Script<'_> {
         let Some(index) = self.indexes.remove(&entry.id.0) else {
             return Ok(());
         };
-        if index.format == CopyFormat::Binary {
+        if index.format == CopyFormat::Binary && !matches!(data, DataOf::LargeObjects) {
             self.comment("Its rows are in PostgreSQL's binary format, which no script can carry: load them with pgark restore.")?;
             self.left_out.push(entry.name.to_string());
             return Ok(());

@@ -1,10 +1,11 @@
 //! Rows of an archive in a script: COPY blocks, whose bytes pass untouched, or INSERT statements. Only one chunk and one row are held.
 
+use super::pages::first_row;
 use crate::archive::Archive;
-use crate::archive::index::TableIndex;
+use crate::archive::index::{CopyFormat, TableIndex};
 use crate::cli::row_text::{PieceReader, unescaped};
 use crate::cli::target::Target;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sql::{Ident, Literal, Sql, sql, unescape};
 
 const LARGE_OBJECTS: &str = "pg_temp.\"pgark_large_objects\"";
@@ -35,6 +36,23 @@ enum Style<'a> {
     Copy,
     /// Each row between these two.
     Each(&'a [u8], &'a [u8]),
+}
+
+impl Style<'_> {
+    /// One row of COPY text, given without its newline.
+    fn write(&self, row: &[u8], out: &mut Target<'_>) -> Result<()> {
+        match self {
+            Style::Copy => {
+                out.write(row)?;
+                out.write(b"\n")
+            }
+            Style::Each(before, after) => {
+                out.write(before)?;
+                out.write(&values(row))?;
+                out.write(after)
+            }
+        }
+    }
 }
 
 impl RowWriter {
@@ -131,16 +149,24 @@ impl RowWriter {
         let mut held = Vec::new();
         for piece in index.segments.iter().flat_map(|segment| &segment.pieces) {
             let bytes = self.pieces.read(piece).await?;
-            match style {
-                Style::Copy => out.write(&bytes)?,
-                Style::Each(before, after) => {
+            match (index.format, style) {
+                (CopyFormat::Binary, _) => {
+                    held.extend_from_slice(&bytes);
+                    let mut n_done = 0;
+                    let broken =
+                        |problem| Error::corrupt(piece.chunk_ref().key(), "its rows", problem);
+                    while let Some((row, n_bytes)) = first_row(&held[n_done..]).map_err(broken)? {
+                        style.write(&row, out)?;
+                        n_done += n_bytes;
+                    }
+                    held.drain(..n_done);
+                }
+                (CopyFormat::Text, Style::Copy) => out.write(&bytes)?,
+                (CopyFormat::Text, Style::Each(..)) => {
                     for part in bytes.split_inclusive(|byte| *byte == b'\n') {
                         held.extend_from_slice(part);
                         if let Some(row) = held.strip_suffix(b"\n") {
-                            let values = values(row);
-                            out.write(before)?;
-                            out.write(&values)?;
-                            out.write(after)?;
+                            style.write(row, out)?;
                             held.clear();
                         }
                     }
@@ -150,7 +176,15 @@ impl RowWriter {
                 return Ok(());
             }
         }
-        Ok(())
+        if held.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::corrupt(
+                "the data index",
+                "its last row",
+                "it has no end",
+            ))
+        }
     }
 }
 

@@ -12,10 +12,13 @@ use super::lent::Lent;
 use super::{Failed, Live, Source};
 use crate::archive::chunker::{ChunkSettings, Chunker, Cut, PartEnd};
 use crate::archive::index::CopyFormat;
+use crate::dump::key_columns::{AS_PLANNED, BY_INDEX};
+use crate::dump::large_objects::by_index;
 use crate::dump::readers::is_broken;
+use crate::dump::refusals;
 use crate::dump::sink::{RowSink, end_of_part, row_sink};
+use crate::dump::split::Method;
 use crate::dump::wide_rows::{explain, is_too_wide};
-use crate::dump::{large_objects, refusals};
 use crate::error::{Error, Result};
 use crate::progress::Silent;
 use crate::toc::EntryId;
@@ -105,6 +108,8 @@ struct Copy {
     object: String,
     step: String,
     statement: String,
+    /// Settings before and after it.
+    around: Option<(String, String)>,
 }
 
 async fn run(live: Arc<Live>, wanted: Wanted, cuts: mpsc::UnboundedSender<Cut>) -> Result<Ends> {
@@ -148,6 +153,10 @@ async fn read(
     let mut ends = Vec::with_capacity(wanted.segments.len());
     for segment in &wanted.segments {
         let copy = live.copy(wanted, *segment);
+        if let Some((before, _)) = &copy.around {
+            let session = lent.session();
+            session.batch(&copy.object, &copy.step, before).await?;
+        }
         lent.is_reading = true;
         let (back, n_rows) = lent
             .session()
@@ -156,6 +165,10 @@ async fn read(
         lent.is_reading = false;
         sink = row_sink(back);
         let end = end_of_part(&mut sink, n_rows?, &copy.object, &copy.step)?;
+        if let Some((_, after)) = &copy.around {
+            let session = lent.session();
+            session.batch(&copy.object, &copy.step, after).await?;
+        }
         ends.push((*segment, end));
     }
     sink.finish();
@@ -172,15 +185,17 @@ impl Live {
                     object: format!("table {}", plan.name),
                     step: plan.step(cell),
                     statement: plan.copy_statement(cell, binary).text(),
+                    around: matches!(plan.method, Method::Keys { .. })
+                        .then(|| (BY_INDEX.to_owned(), AS_PLANNED.to_owned())),
                 }
             }
-            Source::LargeObjects(ranges) => {
-                let loids = ranges[segment];
-                let statement = large_objects::copy_statement(loids, self.pages_readable);
+            Source::LargeObjects(objects) => {
+                let range = objects.ranges[segment];
                 Copy {
                     object: "large objects".to_owned(),
-                    step: format!("COPY OUT of numbers from {}", loids.0),
-                    statement: statement.text(),
+                    step: range.step(),
+                    statement: range.copy_statement(objects.pages_readable).text(),
+                    around: Some((by_index(true), by_index(false))),
                 }
             }
         }
