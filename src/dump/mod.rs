@@ -19,6 +19,7 @@ mod refusals;
 mod report;
 mod select;
 mod sink;
+mod sizes;
 mod source;
 mod spent;
 mod split;
@@ -33,7 +34,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use postgres_types::{ToSql, Type};
 
 pub use self::options::DumpOptions;
 pub use self::report::{DumpReport, Planned, PlannedTable};
@@ -42,7 +42,7 @@ pub use self::spent::Spent;
 use self::catalog_phase::{Looked, look};
 use self::group::{Before, group_of, previous};
 use self::needs::Needed;
-use self::plan::{DataPlan, PlanInputs, SizeRow};
+use self::plan::{DataPlan, PlanInputs};
 use self::readers::Readers;
 use self::reading::{Read, Reading};
 use self::spent::{Stopwatch, milliseconds};
@@ -56,8 +56,8 @@ use crate::archive::name::ArchiveName;
 use crate::archive::repository::Repository;
 use crate::catalog::listing::Listing;
 use crate::catalog::wanted::Wanted;
-use crate::error::{Error, Result};
-use crate::kinds::row::{CatalogRow, Oid};
+use crate::error::Result;
+use crate::kinds::row::Oid;
 use crate::pg::pin::{DumpPins, client_encoding, pin_dump_session};
 use crate::pg::{ConnSettings, ServerVersion, Session, connect};
 use crate::progress::{Event, Progress};
@@ -293,8 +293,8 @@ async fn open_coordinator(
 }
 
 /// A connection of its own, outside the snapshot, for a fresh look.
-async fn open_fresh(settings: &ConnSettings, version: ServerVersion) -> Result<Session> {
-    let session = connect(settings, "dump check").await?;
+async fn open_fresh(settings: ConnSettings, version: ServerVersion) -> Result<Session> {
+    let session = connect(&settings, "dump check").await?;
     session
         .pin(&pin_dump_session(version, &DumpPins::default()))
         .await?;
@@ -307,29 +307,11 @@ async fn plan_data(
     cells_before: &HashMap<String, u32>,
     cell_bytes: Option<u64>,
 ) -> Result<(DataPlan, bool)> {
-    let what = "table sizes";
-    let oids: Vec<Oid> = looked
-        .toc
-        .data
-        .iter()
-        .map(|(_, data)| data.relation)
-        .filter(|oid| *oid != 0)
-        .collect();
-    let param: &(dyn ToSql + Sync) = &oids;
-    let query = SizeRow::query(session.version());
-    let rows = session
-        .query(what, &query, &[(param, Type::OID_ARRAY)])
-        .await?;
-    let mut sizes = HashMap::new();
-    for row in &rows {
-        let row = SizeRow::from_row(row).map_err(Error::sql(what, "reading their rows"))?;
-        sizes.insert(row.oid, row);
-    }
     let (lo_starts, pages_readable) = large_objects::ranges(session).await?;
     let inputs = PlanInputs {
         server: session.version(),
         encoding: session.server_encoding(),
-        sizes: &sizes,
+        sizes: &looked.sizes,
         conditions: &looked.conditions,
         cells_before,
         lo_starts: &lo_starts,
