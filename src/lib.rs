@@ -132,6 +132,7 @@ pub mod archive;
 pub mod catalog;
 #[doc(hidden)] // the program, not the library
 pub mod cli;
+pub mod clone;
 pub mod cluster;
 pub mod config;
 pub mod doctor;
@@ -157,6 +158,7 @@ pub mod toc;
 pub use archive::chunker::ChunkSettings;
 pub use archive::records::Depth;
 pub use archive::{Archive, ArchiveName, GroupFilter, Repository};
+pub use clone::{CloneOptions, CloneReport, clone_database};
 pub use cluster::{ClusterDumpOptions, ClusterRestoreOptions, dump_cluster, restore_cluster};
 pub use doctor::{DoctorOptions, DoctorReport, doctor};
 pub use drill::{DrillOptions, drill};

@@ -16,7 +16,8 @@ const LAYERS: &[&[&str]] = &[
     // What is known of a repository, as a document.
     &["page"],
     // A replacement reads what a database is to its cluster as a dump does, and fills the new one as a restore does.
-    &["cluster", "replace"],
+    // A clone is a dump and a restore at once.
+    &["clone", "cluster", "replace"],
     // It asks what the verbs themselves would ask before they begin.
     // A drill is a restore that nobody needed.
     &["doctor", "drill"],

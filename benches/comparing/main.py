@@ -88,9 +88,10 @@ def measured(options: Options) -> Run:
 
 
 def saved(paths: list[Path]) -> Run:
-    """Earlier results as one: the facts of the first, the works of all."""
+    """Earlier results as one: the works of all, and each fact as often as it differs."""
     runs = [Run.from_json(json.loads(path.read_text())) for path in paths]
-    return Run(runs[0].facts, [outcome for run in runs for outcome in run.outcomes])
+    values = {name: dict.fromkeys(run.facts[name] for run in runs) for name in runs[0].facts}
+    return Run({name: "; ".join(different) for name, different in values.items()}, [outcome for run in runs for outcome in run.outcomes])
 
 
 def main(arguments: list[str]) -> int:

@@ -20,10 +20,10 @@ NOTHING = "—"
 
 
 def shown(metric: str, value: float | None) -> str:
-    """A value in the metric's unit."""
+    """A value in the metric's unit; what pgark says of itself and no table has is in seconds."""
     if value is None:
         return NOTHING
-    _, unit, digits = METRICS[metric]
+    _, unit, digits = METRICS.get(metric, (metric, 1, 2))
     return f"{value / unit:.{digits}f}"
 
 

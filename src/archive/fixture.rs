@@ -285,6 +285,7 @@ fn table_index(
         fingerprint.merge(&part.fingerprint);
         segments.push(Segment {
             blocks: block.map(|first| (first, (i < last).then_some(first + 4))),
+            keys: None,
             n_rows: part.fingerprint.n_rows(),
             pieces: pieces.take(part.part),
         });
@@ -297,6 +298,7 @@ fn table_index(
         n_bytes: parts.iter().map(|(_, part)| part.n_bytes).sum(),
         fingerprint: fingerprint.hex(),
         cell_blocks: table.cell_rows.map(|_| 4),
+        cell_key: None,
         segments,
     }
 }

@@ -31,11 +31,52 @@ pub struct TableIndex {
     pub n_bytes: u64,
     /// Sum of the rows' XXH3-128 modulo 2^128, 32 hexadecimal digits.
     pub fingerprint: String,
-    /// Length of a cell in blocks, a power of two; `None` if the table was read in one piece.
+    /// Length of a cell in blocks, a power of two; `None` unless the table was read in cells of blocks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cell_blocks: Option<u32>,
-    /// The segments in block order. Format 1 writes one segment per cell.
+    /// The key by whose values the table was cut; `None` unless it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell_key: Option<CellKey>,
+    /// The segments in the order of blocks or keys. Format 1 writes one segment per cell.
     pub segments: Vec<Segment>,
+}
+
+/// The column by whose values a table was cut.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CellKey {
+    /// Its name, unquoted.
+    pub column: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub of: KeyType,
+}
+
+/// The types whose values can cut a table: each is a whole number on the server, ordered as numbers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyType {
+    /// `smallint`.
+    Int2,
+    /// `integer`.
+    Int4,
+    /// `bigint`.
+    Int8,
+    /// Days since 2000-01-01.
+    Date,
+    /// Microseconds since 2000-01-01 00:00:00.
+    Timestamp,
+    /// Microseconds since 2000-01-01 00:00:00 UTC.
+    Timestamptz,
+}
+
+/// A range of a key's values, as whole numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyRange {
+    /// The first value, and the first after; `None` is open. No NULL is in it.
+    Values(Option<i64>, Option<i64>),
+    /// The rows whose key is NULL.
+    Null,
 }
 
 /// The rows of one cell, or of a whole table read in one piece.
@@ -44,6 +85,9 @@ pub struct Segment {
     /// First block, and the first block after; the last segment of a table ends open (`None`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocks: Option<(u32, Option<u32>)>,
+    /// The values of the table's `cell_key`. How rows were cut is for the next dump; no reader depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<KeyRange>,
     /// Number of rows.
     pub n_rows: u64,
     /// The pieces in order; joined they are the segment's raw bytes.

@@ -38,6 +38,18 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// Another server, which `dbname` says all of; a password is asked for as here.
+    pub(crate) fn elsewhere(&self, dbname: &str) -> Connection {
+        Connection {
+            dbname: Some(dbname.to_owned()),
+            host: None,
+            port: None,
+            username: None,
+            no_password: self.no_password,
+            password: self.password,
+        }
+    }
+
     /// The settings, with the warnings that came up shown.
     pub(crate) async fn settings(&self, cx: &Context) -> Result<ConnSettings> {
         let flags = [

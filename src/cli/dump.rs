@@ -8,7 +8,7 @@ use super::output::{columns, diagnostic};
 use super::selection::{Choice, DumpChoice, print_brought};
 use super::{Context, exit::Outcome, human, place};
 use crate::archive::ArchiveName;
-use crate::dump::{DumpOptions, DumpReport, Planned, Spent, dump, plan};
+use crate::dump::{DumpOptions, DumpReport, Planned, PlannedTable, Spent, dump, plan};
 use crate::error::{Error, Result};
 use crate::selection::Side;
 
@@ -208,13 +208,13 @@ fn print_plan(planned: &Planned, cx: &Context) -> Result<Outcome> {
             vec![
                 table.table.clone(),
                 human::bytes(table.bytes),
-                table.method.to_owned(),
+                read_as(table),
                 human::count(table.segments as u64),
-                table.reason.unwrap_or_default().to_owned(),
+                table.reason.clone().unwrap_or_default(),
             ]
         })
         .collect();
-    let head = ["TABLE", "SIZE", "READ", "PIECES", "IN ONE PIECE BECAUSE"];
+    let head = ["TABLE", "SIZE", "READ", "PIECES", "BECAUSE"];
     cx.output
         .line(columns(&head, &rows, &[false, true, false, true, false]))?;
     let n_bytes = tables.iter().map(|table| table.bytes).sum();
@@ -232,8 +232,17 @@ fn print_plan(planned: &Planned, cx: &Context) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// How a table is read, in words.
+fn read_as(table: &PlannedTable) -> String {
+    match (table.method, &table.key) {
+        ("cells", _) => "cells of blocks".to_owned(),
+        ("keys", Some(key)) => format!("ranges of \"{key}\""),
+        (method, _) => method.to_owned(),
+    }
+}
+
 /// A time as PostgreSQL writes settings: a number, with `ms`, `s`, `min` or `h`; milliseconds without.
-fn parse_time(text: &str) -> Result<Duration> {
+pub(crate) fn parse_time(text: &str) -> Result<Duration> {
     let n_digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(n_digits);
     let unit_ms = match unit.trim() {

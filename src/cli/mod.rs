@@ -2,6 +2,7 @@
 
 mod cat;
 mod choose;
+mod clone;
 mod cluster;
 mod completions;
 mod config;
@@ -60,6 +61,8 @@ Examples:
   pgark verify --all                   prove every stored byte, without a server
   pgark restore -d shop_new -C --from-database shop
                                        the newest archive of shop as a new database
+  pgark clone -d shop --to shop_copy -C
+                                       a copy as a new database, without an archive
   pgark prune --keep-daily 7           which archives would go, and why; --yes removes them
   pgark sql > shop.sql                 an archive as a plain SQL script
   pgark init                           a configuration with jobs, by a few questions; pgark run runs them
@@ -134,6 +137,7 @@ enum Verb {
     Exec(exec::Exec),
     Verify(verify::Verify),
     Restore(restore::Restore),
+    Clone(clone::Clone),
     Prune(prune::Prune),
     Replicate(replicate::Replicate),
     Doctor(doctor::Doctor),
@@ -159,7 +163,7 @@ pub(crate) struct Context {
 impl Verb {
     async fn run(&self, cx: &Context) -> Result<Outcome> {
         match self {
-            Verb::Dump(verb) => verb.run(cx).await,
+            Verb::Dump(verb) => Box::pin(verb.run(cx)).await,
             Verb::List(verb) => verb.run(cx).await,
             Verb::Show(verb) => verb.run(cx).await,
             Verb::Sql(verb) => verb.run(cx).await,
@@ -167,6 +171,7 @@ impl Verb {
             Verb::Exec(verb) => verb.run(cx).await,
             Verb::Verify(verb) => verb.run(cx).await,
             Verb::Restore(verb) => Box::pin(verb.run(cx)).await,
+            Verb::Clone(verb) => Box::pin(verb.run(cx)).await,
             Verb::Prune(verb) => verb.run(cx).await,
             Verb::Replicate(verb) => verb.run(cx).await,
             Verb::Doctor(verb) => verb.run(cx).await,

@@ -12,7 +12,8 @@ use crate::archive::Archive;
 use crate::error::{Error, Result};
 use crate::pg::ConnSettings;
 use crate::replace::{
-    self, Kept, ReplaceOptions, ReplaceReport, Standing, drop_kept, kept, standing, undo,
+    self, Kept, ReplaceOptions, ReplaceReport, Standing, drop_kept, kept, standing, standing_alone,
+    undo,
 };
 use crate::restore::RestoreOptions;
 use crate::toc::printable;
@@ -182,18 +183,27 @@ fn print_report(report: &ReplaceReport, name: &str, time: Duration, cx: &Context
     ))
 }
 
-/// What is shown before the question.
-fn shown(standing: &Standing, archive: &Archive, replaces: bool) -> Vec<String> {
-    let manifest = archive.manifest();
-    let age = Timestamp::now().duration_since(manifest.created);
-    let age = Duration::try_from(age).unwrap_or_default();
+/// Asks before a clone drops what it is about to make anew. Nothing is asked where nothing can be lost.
+pub(crate) async fn ask_to_clean(settings: &ConnSettings) -> Result<()> {
+    let standing = standing_alone(settings).await?;
+    if !standing.has_objects {
+        return Ok(());
+    }
+    let mut lines = vec!["This drops objects of a database, and clones them anew:".to_owned()];
+    lines.extend(shown_there(&standing, false));
     let rows = &standing.rows;
-    let mut lines = vec![
-        if replaces {
-            "This replaces a database:".to_owned()
-        } else {
-            "This drops objects of a database, and restores them:".to_owned()
-        },
+    lines.push(format!(
+        "  rows         {} there ({})",
+        human::exact(rows.n_rows),
+        found(rows.is_exact)
+    ));
+    confirm(&lines, settings.dbname()).await
+}
+
+/// What is shown of a database.
+fn shown_there(standing: &Standing, ends_sessions: bool) -> [String; 4] {
+    let will_end = ends_sessions && standing.n_sessions > 0;
+    [
         format!("  server       {}", printable(&standing.host)),
         format!("  database     {}", printable(&standing.database)),
         format!(
@@ -204,12 +214,32 @@ fn shown(standing: &Standing, archive: &Archive, replaces: bool) -> Vec<String> 
         format!(
             "  connections  {} of others{}",
             human::exact(standing.n_sessions as u64),
-            if replaces && standing.n_sessions > 0 {
+            if will_end {
                 ", which will be ended"
             } else {
                 ""
             }
         ),
+    ]
+}
+
+fn found(is_exact: bool) -> &'static str {
+    if is_exact { "counted" } else { "estimated" }
+}
+
+/// What is shown before the question.
+fn shown(standing: &Standing, archive: &Archive, replaces: bool) -> Vec<String> {
+    let manifest = archive.manifest();
+    let age = Timestamp::now().duration_since(manifest.created);
+    let age = Duration::try_from(age).unwrap_or_default();
+    let rows = &standing.rows;
+    let mut lines = vec![if replaces {
+        "This replaces a database:".to_owned()
+    } else {
+        "This drops objects of a database, and restores them:".to_owned()
+    }];
+    lines.extend(shown_there(standing, replaces));
+    lines.extend([
         format!(
             "  archive      {}, {} old, of database {}",
             archive.name(),
@@ -219,15 +249,11 @@ fn shown(standing: &Standing, archive: &Archive, replaces: bool) -> Vec<String> 
         format!(
             "  rows         {} there ({}), {} in the archive: {}",
             human::exact(rows.n_rows),
-            if rows.is_exact {
-                "counted"
-            } else {
-                "estimated"
-            },
+            found(rows.is_exact),
             human::exact(standing.archived_rows),
             difference(rows.n_rows, standing.archived_rows)
         ),
-    ];
+    ]);
     let number = |n: Option<u64>| n.map_or_else(|| "no such table".to_owned(), human::exact);
     lines.extend(standing.differences.iter().map(|one| {
         format!(

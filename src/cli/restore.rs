@@ -70,13 +70,14 @@ pub(crate) struct Restore {
     how: How,
 }
 
+/// How a restore works.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "How")]
 #[allow(
     clippy::struct_excessive_bools,
     reason = "each is a switch of the command line"
 )]
-struct How {
+pub(crate) struct How {
     /// Connections that work at once [default: the number of cores]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
@@ -120,7 +121,7 @@ struct How {
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Names")]
-struct Names {
+pub(crate) struct Names {
     /// Give what belongs to role OLD, or was granted to or by it, to role NEW; may be given several times
     #[arg(long = "map-role", value_name = "OLD=NEW", value_parser = pair)]
     map_roles: Vec<(String, String)>,
@@ -155,9 +156,10 @@ enum Comparison {
     Content,
 }
 
-impl Restore {
-    fn options(&self, selection: Selection) -> RestoreOptions {
-        let Restore { names, how, .. } = self;
+impl How {
+    /// As the library takes it.
+    pub(crate) fn options(&self, names: &Names, selection: Selection) -> RestoreOptions {
+        let how = self;
         RestoreOptions {
             jobs: how.jobs.map_or_else(cores, usize::from),
             selection,
@@ -179,6 +181,12 @@ impl Restore {
             },
             ..RestoreOptions::default()
         }
+    }
+}
+
+impl Restore {
+    fn options(&self, selection: Selection) -> RestoreOptions {
+        self.how.options(&self.names, selection)
     }
 
     pub(crate) async fn run(&self, cx: &Context) -> Result<Outcome> {
@@ -261,7 +269,7 @@ pub(crate) fn print_report(report: &RestoreReport, time: Duration, cx: &Context)
     if report.rolled_back {
         return Ok(());
     }
-    cx.output.line(summary(report, time))
+    cx.output.line(done(&report.archive, report, time))
 }
 
 /// What came along, failed, was skipped, is lost or differs.
@@ -362,10 +370,11 @@ fn print_names(report: &RestoreReport) {
     }
 }
 
-fn summary(report: &RestoreReport, time: Duration) -> String {
+/// What became of a restore from `source`, in a line.
+pub(crate) fn done(source: &str, report: &RestoreReport, time: Duration) -> String {
     let mut parts = vec![format!(
         "{} → {}: {}, {}, {}, {}",
-        report.archive,
+        crate::toc::printable(source),
         crate::toc::printable(&report.database),
         human::things(report.n_tables, "table"),
         human::things(report.n_rows, "row"),

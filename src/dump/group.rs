@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::DumpOptions;
 use super::catalog_phase::Looked;
 use crate::archive::digest::Digest;
+use crate::archive::index::{CellKey, KeyRange, TableIndex};
 use crate::archive::manifest::{Group, Scope};
 use crate::archive::name::ArchiveName;
 use crate::archive::repository::{GroupFilter, Repository, manifest_key};
@@ -30,10 +31,57 @@ pub(super) fn group_of(looked: &Looked, options: &DumpOptions) -> Group {
 pub(super) struct Before {
     /// Its name.
     pub archive: Option<ArchiveName>,
-    /// Cell lengths by the quoted table name.
-    pub cells: HashMap<String, u32>,
+    /// How it cut tables, by the quoted name.
+    pub cuts: HashMap<String, CutBefore>,
     /// Its chunks, which the lease protects: what they hold need not be sent again.
     pub chunks: HashSet<Digest>,
+}
+
+/// How a dump cut a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum CutBefore {
+    /// In cells of so many blocks.
+    Blocks(u32),
+    /// At these values of a key.
+    Keys(CellKey, Vec<i64>),
+}
+
+impl CutBefore {
+    fn of(index: &TableIndex) -> Option<CutBefore> {
+        if let Some(key) = &index.cell_key {
+            let lows = index.segments.iter().filter_map(|segment| segment.keys);
+            let lows = lows.filter_map(|keys| match keys {
+                KeyRange::Values(low, _) => low,
+                KeyRange::Null => None,
+            });
+            return Some(CutBefore::Keys(key.clone(), lows.collect()));
+        }
+        index.cell_blocks.map(CutBefore::Blocks)
+    }
+
+    /// The length of its cells.
+    pub(super) fn cell_blocks(&self) -> Option<u32> {
+        match self {
+            CutBefore::Blocks(cell_blocks) => Some(*cell_blocks),
+            CutBefore::Keys(..) => None,
+        }
+    }
+
+    /// The key that cut it.
+    pub(super) fn key(&self) -> Option<&CellKey> {
+        match self {
+            CutBefore::Keys(key, _) => Some(key),
+            CutBefore::Blocks(_) => None,
+        }
+    }
+
+    /// Where this key cut it.
+    pub(super) fn bounds_of(&self, key: &CellKey) -> &[i64] {
+        match self {
+            CutBefore::Keys(other, bounds) if other == key => bounds,
+            _ => &[],
+        }
+    }
 }
 
 impl Before {
@@ -71,7 +119,7 @@ pub(super) async fn previous(repository: &Repository, group: &Group) -> Result<B
     else {
         return Ok(Before::default());
     };
-    let mut cells = HashMap::new();
+    let mut cuts = HashMap::new();
     let mut chunks = HashSet::new();
     for index in indexes {
         let pieces = index.segments.iter().flat_map(|segment| &segment.pieces);
@@ -82,11 +130,11 @@ pub(super) async fn previous(repository: &Repository, group: &Group) -> Result<B
         else {
             continue;
         };
-        cells.extend(index.cell_blocks.map(|blocks| (target.text(), blocks)));
+        cuts.extend(CutBefore::of(&index).map(|cut| (target.text(), cut)));
     }
     Ok(Before {
         archive: Some(archive.manifest().name.clone()),
-        cells,
+        cuts,
         chunks,
     })
 }

@@ -4,12 +4,17 @@
 //! workers, read sequence values, write TOC and data index, prove what is shared, commit the manifest.
 
 mod catalog_phase;
+mod cell;
 mod conditions;
 mod entries;
 pub mod globals;
 mod group;
+mod key_columns;
+mod key_ranges;
+mod key_values;
 mod large_objects;
 mod links;
+pub(crate) mod live;
 mod needs;
 mod options;
 mod plan;
@@ -40,7 +45,7 @@ pub use self::report::{DumpReport, Planned, PlannedTable};
 pub use self::spent::Spent;
 
 use self::catalog_phase::{Looked, look};
-use self::group::{Before, group_of, previous};
+use self::group::{Before, CutBefore, group_of, previous};
 use self::needs::Needed;
 use self::plan::{DataPlan, PlanInputs};
 use self::readers::Readers;
@@ -62,7 +67,7 @@ use crate::pg::pin::{DumpPins, client_encoding, pin_dump_session};
 use crate::pg::{ConnSettings, ServerVersion, Session, connect};
 use crate::progress::{Event, Progress};
 use crate::selection::{Selection, Side};
-use crate::toc::Entry;
+use crate::toc::{Entry, printable};
 
 /// Plain chunk buffers per worker: one being filled, one in waiting, one being compressed.
 const BUFFERS_PER_JOB: usize = 3;
@@ -142,7 +147,7 @@ impl Run<'_> {
         let (plan, pages_readable) = plan_data(
             &looked,
             looked.owner.session(),
-            &before.cells,
+            &before.cuts,
             self.options.cell_bytes,
         )
         .await?;
@@ -252,14 +257,20 @@ pub async fn plan(source: &ConnSettings, options: &DumpOptions) -> Result<Planne
 }
 
 fn planned(table: &plan::TablePlan) -> PlannedTable {
-    let (method, reason) = match table.method {
-        Method::Cells { .. } => ("cells", None),
-        Method::Whole(reason) => ("whole", Some(reason)),
+    let (method, key, reason) = match &table.method {
+        Method::Cells { .. } => ("cells", None, None),
+        Method::Keys { key, because } => (
+            "keys",
+            Some(printable(&key.column)),
+            Some((*because).to_owned()),
+        ),
+        Method::Whole(reason) => ("whole", None, Some(printable(reason))),
     };
     let (name, segments) = (table.name.clone(), table.cells.len().max(1));
     PlannedTable {
         table: name,
         method,
+        key,
         segments,
         bytes: table.size.n_bytes(),
         reason,
@@ -304,7 +315,7 @@ async fn open_fresh(settings: ConnSettings, version: ServerVersion) -> Result<Se
 async fn plan_data(
     looked: &Looked,
     session: &Session,
-    cells_before: &HashMap<String, u32>,
+    cuts_before: &HashMap<String, CutBefore>,
     cell_bytes: Option<u64>,
 ) -> Result<(DataPlan, bool)> {
     let (lo_starts, pages_readable) = large_objects::ranges(session).await?;
@@ -313,11 +324,18 @@ async fn plan_data(
         encoding: session.server_encoding(),
         sizes: &looked.sizes,
         conditions: &looked.conditions,
-        cells_before,
+        cuts_before,
+        keys: &HashMap::new(),
         lo_starts: &lo_starts,
         cell_bytes: cell_bytes.unwrap_or(split::CELL_BYTES),
     };
-    Ok((plan::plan(&looked.toc.data, inputs), pages_readable))
+    let data = &looked.toc.data;
+    let keys = key_columns::find(session, &plan::uncut(data, inputs)).await?;
+    let inputs = PlanInputs {
+        keys: &keys,
+        ..inputs
+    };
+    Ok((plan::plan(data, inputs), pages_readable))
 }
 
 /// What a dump of everything wants of a listing.

@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use super::cell::Cell;
+use super::group::CutBefore;
+use super::key_columns::{Found, Uncut};
 use super::sizes::SizeRow;
 use super::split::{self, Method, SMALL_BYTES_MAX, TableSize};
 use crate::kinds::row::Oid;
@@ -37,8 +40,8 @@ pub(super) struct TablePlan {
     pub size: TableSize,
     /// How it is read.
     pub method: Method,
-    /// Block ranges, if it is read in cells.
-    pub cells: Vec<(u32, Option<u32>)>,
+    /// Its cells, if it is read in several.
+    pub cells: Vec<Cell>,
     /// May be read in binary if text cannot carry a row.
     pub binary_works: bool,
     /// The database's encoding, where rows would otherwise come in the session's.
@@ -98,8 +101,10 @@ pub(super) struct PlanInputs<'a> {
     pub sizes: &'a HashMap<Oid, SizeRow>,
     /// The user's conditions by OID.
     pub conditions: &'a BTreeMap<Oid, String>,
-    /// Cell lengths of the group's previous dump, by qualified name.
-    pub cells_before: &'a HashMap<String, u32>,
+    /// How the group's previous dump cut tables, by qualified name.
+    pub cuts_before: &'a HashMap<String, CutBefore>,
+    /// Keys of tables that cannot be read in cells of blocks.
+    pub keys: &'a HashMap<Oid, Found>,
     /// First numbers of the ranges of large objects.
     pub lo_starts: &'a [Oid],
     /// Heap and TOAST bytes that a cell aims at.
@@ -137,27 +142,8 @@ pub(super) fn plan(data: &[(EntryId, DraftData)], inputs: PlanInputs<'_>) -> Dat
 
 fn table(entry: EntryId, data: &DraftData, target: &Sql, inputs: PlanInputs<'_>) -> TablePlan {
     let row = inputs.sizes.get(&data.relation);
-    let bytes = |n: Option<i64>| n.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
-    let heap_bytes = row.map_or(0, |row| bytes(row.heap_bytes));
-    let size = TableSize {
-        n_blocks: u32::try_from(heap_bytes.div_ceil(split::BLOCK_BYTES)).unwrap_or(u32::MAX),
-        heap_bytes,
-        toast_bytes: row.map_or(0, |row| bytes(row.toast_bytes)),
-        is_heap: row.is_some_and(|row| row.is_heap),
-    };
-    let before = inputs.cells_before.get(&target.text()).copied();
-    let is_foreign = row.is_some_and(|row| row.is_foreign);
-    let method = if is_foreign {
-        Method::Whole("its rows are on a foreign server")
-    } else if data.condition.is_empty() {
-        split::method(&size, inputs.server, before, inputs.cell_bytes)
-    } else {
-        Method::Whole("an extension chooses its rows by a condition")
-    };
-    let cells = match method {
-        Method::Cells { cell_blocks } => split::cells(size.n_blocks, cell_blocks),
-        Method::Whole(_) => Vec::new(),
-    };
+    let size = size_of(row);
+    let (method, cells) = method(data, &size, target, inputs);
     let name = row.map_or_else(
         || format!("relation {}", data.relation),
         |row| format!("{}.{}", printable(&row.schema), printable(&row.name)),
@@ -170,7 +156,7 @@ fn table(entry: EntryId, data: &DraftData, target: &Sql, inputs: PlanInputs<'_>)
         columns: data.columns.clone(),
         condition: data.condition.clone(),
         filter: inputs.conditions.get(&data.relation).cloned(),
-        is_foreign,
+        is_foreign: row.is_some_and(|row| row.is_foreign),
         size,
         method,
         cells,
@@ -178,6 +164,97 @@ fn table(entry: EntryId, data: &DraftData, target: &Sql, inputs: PlanInputs<'_>)
         encoding: (!matches!(inputs.encoding, "UTF8" | "SQL_ASCII"))
             .then(|| inputs.encoding.to_owned()),
     }
+}
+
+fn size_of(row: Option<&SizeRow>) -> TableSize {
+    let bytes = |n: Option<i64>| n.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+    let heap_bytes = row.map_or(0, |row| bytes(row.heap_bytes));
+    TableSize {
+        n_blocks: u32::try_from(heap_bytes.div_ceil(split::BLOCK_BYTES)).unwrap_or(u32::MAX),
+        heap_bytes,
+        toast_bytes: row.map_or(0, |row| bytes(row.toast_bytes)),
+        is_heap: row.is_some_and(|row| row.is_heap),
+    }
+}
+
+/// How a table is read, and its cells.
+fn method(
+    data: &DraftData,
+    size: &TableSize,
+    target: &Sql,
+    inputs: PlanInputs<'_>,
+) -> (Method, Vec<Cell>) {
+    let row = inputs.sizes.get(&data.relation);
+    let before = inputs.cuts_before.get(&target.text());
+    let whole = |why: String| (Method::Whole(why), Vec::new());
+    if row.is_some_and(|row| row.is_foreign) {
+        return whole("its rows are on a foreign server".to_owned());
+    }
+    if !data.condition.is_empty() {
+        return whole("an extension chooses its rows by a condition".to_owned());
+    }
+    let Some(because) = split::without_blocks(size, inputs.server) else {
+        let before = before.and_then(CutBefore::cell_blocks);
+        let method = split::by_blocks(size, before, inputs.cell_bytes);
+        let cells = match method {
+            Method::Cells { cell_blocks } => split::cells(size.n_blocks, cell_blocks),
+            _ => Vec::new(),
+        };
+        let blocks = cells.into_iter().map(|(from, to)| Cell::Blocks(from, to));
+        return (method, blocks.collect());
+    };
+    if size.n_bytes() <= inputs.cell_bytes {
+        return (Method::small(), Vec::new());
+    }
+    let key = match inputs.keys.get(&data.relation) {
+        Some(Found::Key(key)) => key,
+        Some(Found::Refused(why)) => return whole(format!("{because}, and {why}")),
+        None => return whole(because.to_owned()),
+    };
+    let before = before.map_or(&[][..], |before| before.bounds_of(&key.cell_key()));
+    let bounds = key.spread.bounds(before, size.n_bytes(), inputs.cell_bytes);
+    if bounds.is_empty() {
+        let column = Ident::new(&*key.column).quoted();
+        return whole(format!(
+            "{because}, and its key {column} has too few values"
+        ));
+    }
+    let method = Method::Keys {
+        key: key.cell_key(),
+        because,
+    };
+    (method, Cell::of_key(key, &bounds))
+}
+
+/// The tables that need a key to be read in several pieces.
+pub(super) fn uncut<'a>(
+    data: &'a [(EntryId, DraftData)],
+    inputs: PlanInputs<'a>,
+) -> Vec<Uncut<'a>> {
+    let mut uncut = Vec::new();
+    for (_, data) in data {
+        let row = inputs.sizes.get(&data.relation);
+        let size = size_of(row);
+        let is_whole = !data.condition.is_empty() || row.is_some_and(|row| row.is_foreign);
+        let DataOf::Table { target, .. } = &data.of else {
+            continue;
+        };
+        if is_whole
+            || size.n_bytes() <= inputs.cell_bytes
+            || split::without_blocks(&size, inputs.server).is_none()
+        {
+            continue;
+        }
+        let before = inputs.cuts_before.get(&target.text());
+        uncut.push(Uncut {
+            relation: data.relation,
+            target,
+            columns: &data.columns,
+            n_blocks: size.n_blocks,
+            before: before.and_then(CutBefore::key),
+        });
+    }
+    uncut
 }
 
 /// Jobs of large tables with their sizes, and the packs of small ones, in name order.
@@ -249,7 +326,7 @@ impl TablePlan {
             Some(encoding) => sql![" (ENCODING ", Literal(encoding), ")"],
             None => Sql::default(),
         };
-        let range = cell.map(|cell| range_condition(self.cells[cell]));
+        let range = cell.map(|cell| self.cells[cell].condition());
         let filter = self.filter.as_ref().map(|text| sql![Condition(text)]);
         let conditions: Vec<Sql> = range.into_iter().chain(filter).collect();
         if conditions.is_empty() && self.condition.is_empty() && !self.is_foreign {
@@ -272,17 +349,11 @@ impl TablePlan {
 
     /// What a job reads, for messages.
     pub(super) fn step(&self, cell: Option<usize>) -> String {
-        match cell.map(|cell| self.cells[cell]) {
-            Some((from, Some(to))) => format!("COPY OUT of blocks {from}..{to}"),
-            Some((from, None)) => format!("COPY OUT of blocks {from}.."),
-            None => "COPY OUT".to_owned(),
-        }
+        cell.map_or_else(
+            || "COPY OUT".to_owned(),
+            |cell| format!("COPY OUT of {}", self.cells[cell].describe()),
+        )
     }
-}
-
-fn range_condition((from, to): (u32, Option<u32>)) -> Sql {
-    let upper = to.map(|to| sql![" AND ctid < '(", to, ",0)'"]);
-    sql!["ctid >= '(", from, ",0)'", upper]
 }
 
 #[cfg(test)]
@@ -340,7 +411,8 @@ mod tests {
             encoding: "UTF8",
             sizes: &sizes,
             conditions: &BTreeMap::from([(4, "a > 5 -- new".to_owned())]),
-            cells_before: &HashMap::new(),
+            cuts_before: &HashMap::new(),
+            keys: &HashMap::new(),
             lo_starts: &[],
             cell_bytes: split::CELL_BYTES,
         };

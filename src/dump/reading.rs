@@ -9,6 +9,7 @@ use futures::StreamExt as _;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::cell::Cell;
 use super::plan::{DataPlan, Job};
 use super::readers::Readers;
 use super::sink::RowSink;
@@ -33,8 +34,8 @@ pub(super) struct SegmentRead {
     pub table: Option<usize>,
     /// The cell, or the range of large objects.
     pub number: usize,
-    /// First block and the one after the last, for cells.
-    pub blocks: Option<(u32, Option<u32>)>,
+    /// What of the table, if it is read in cells.
+    pub cell: Option<Cell>,
     /// How the rows were read.
     pub format: CopyFormat,
     /// Rows, bytes and fingerprint.

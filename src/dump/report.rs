@@ -97,12 +97,14 @@ pub struct Planned {
 pub struct PlannedTable {
     /// Schema and name.
     pub table: String,
-    /// `cells` or `whole`.
+    /// `cells` (of blocks), `keys` (ranges of a key) or `whole`.
     pub method: &'static str,
+    /// The key, if it is read in ranges of one.
+    pub key: Option<String>,
     /// Pieces that are read on their own.
     pub segments: usize,
     /// Heap and TOAST bytes.
     pub bytes: u64,
-    /// Why it is read in one piece.
-    pub reason: Option<&'static str>,
+    /// Why it is not read in cells of blocks.
+    pub reason: Option<String>,
 }

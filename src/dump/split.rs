@@ -1,5 +1,6 @@
-//! How tables are cut into cells, and small tables gathered. Pure.
+//! How tables are cut into cells of blocks, and small tables gathered. Pure; cells of keys are in `key_ranges`.
 
+use crate::archive::index::CellKey;
 use crate::pg::version::{ServerVersion, V14};
 
 /// Bytes of a heap block. Servers built otherwise say so in `block_size`; the plan uses the server's value.
@@ -43,24 +44,35 @@ pub(super) enum Method {
         /// Blocks per cell.
         cell_blocks: u32,
     },
+    /// In ranges of a key.
+    Keys {
+        /// The key.
+        key: CellKey,
+        /// Why not in cells of blocks.
+        because: &'static str,
+    },
     /// In one piece, for this reason.
-    Whole(&'static str),
+    Whole(String),
 }
 
-/// Chooses the method for cells of about `cell_bytes`. `before` is the cell length of the group's previous dump: kept until it
-/// is off by four, so that chunks keep their boundaries although the table grows.
-pub(super) fn method(
-    size: &TableSize,
-    server: ServerVersion,
-    before: Option<u32>,
-    cell_bytes: u64,
-) -> Method {
+impl Method {
+    /// In one piece, because nothing is gained by more.
+    pub(super) fn small() -> Method {
+        Method::Whole("it fits in one cell".to_owned())
+    }
+}
+
+/// Why a table cannot be read in cells of blocks, if it cannot.
+pub(super) fn without_blocks(size: &TableSize, server: ServerVersion) -> Option<&'static str> {
     if !size.is_heap {
-        return Method::Whole("its access method is not heap");
+        return Some("its access method is not heap");
     }
-    if server < V14 {
-        return Method::Whole("servers before 14 scan the whole table for a ctid range");
-    }
+    (server < V14).then_some("servers before 14 scan the whole table for a ctid range")
+}
+
+/// Chooses the method for cells of blocks of about `cell_bytes`. `before` is the cell length of the group's previous dump: kept
+/// until it is off by four, so that chunks keep their boundaries although the table grows.
+pub(super) fn by_blocks(size: &TableSize, before: Option<u32>, cell_bytes: u64) -> Method {
     let ideal = ideal_cell_blocks(size, cell_bytes);
     let cell_blocks = match before {
         Some(before) if before.is_power_of_two() && before / 4 <= ideal && ideal / 4 <= before => {
@@ -69,7 +81,7 @@ pub(super) fn method(
         _ => ideal,
     };
     if size.n_blocks <= cell_blocks {
-        return Method::Whole("it fits in one cell");
+        return Method::small();
     }
     Method::Cells { cell_blocks }
 }
@@ -122,8 +134,8 @@ mod tests {
     use super::*;
     use crate::pg::version::{V13, V18};
 
-    fn method(size: &TableSize, server: ServerVersion, before: Option<u32>) -> Method {
-        super::method(size, server, before, CELL_BYTES)
+    fn method(size: &TableSize, before: Option<u32>) -> Method {
+        by_blocks(size, before, CELL_BYTES)
     }
 
     fn size(n_blocks: u32, toast_bytes: u64) -> TableSize {
@@ -139,12 +151,12 @@ mod tests {
     #[test]
     fn a_cell_is_64_mib_of_heap_and_fewer_blocks_where_toast_is_heavy() {
         assert_eq!(
-            method(&size(100_000, 0), V18, None),
+            method(&size(100_000, 0), None),
             Method::Cells { cell_blocks: 8192 }
         );
         // 20 MB of heap, 2 GB of TOAST: still some thirty cells.
         let heavy = size(2560, 2 << 30);
-        let Method::Cells { cell_blocks } = method(&heavy, V18, None) else {
+        let Method::Cells { cell_blocks } = method(&heavy, None) else {
             panic!("split")
         };
         assert!(
@@ -156,34 +168,32 @@ mod tests {
     #[test]
     fn the_previous_length_is_kept_until_it_is_off_by_four() {
         assert_eq!(
-            method(&size(100_000, 0), V18, Some(2048)),
+            method(&size(100_000, 0), Some(2048)),
             Method::Cells { cell_blocks: 2048 }
         );
         assert_eq!(
-            method(&size(100_000, 0), V18, Some(1024)),
+            method(&size(100_000, 0), Some(1024)),
             Method::Cells { cell_blocks: 8192 }
         );
         assert_eq!(
-            method(&size(100_000, 0), V18, Some(3000)),
+            method(&size(100_000, 0), Some(3000)),
             Method::Cells { cell_blocks: 8192 }
         );
     }
 
     #[test]
     fn some_tables_are_read_whole_and_the_plan_says_why() {
-        assert!(matches!(
-            method(&size(100_000, 0), V13, None),
-            Method::Whole(_)
-        ));
-        assert!(matches!(
-            method(&size(100, 0), V18, None),
-            Method::Whole("it fits in one cell")
-        ));
+        let large = size(100_000, 0);
+        assert_eq!(method(&size(100, 0), None), Method::small());
+        assert_eq!(without_blocks(&large, V14), None);
+        let why = without_blocks(&large, V13).unwrap();
+        assert!(why.starts_with("servers before 14"), "{why}");
         let other = TableSize {
             is_heap: false,
-            ..size(100_000, 0)
+            ..large
         };
-        assert!(matches!(method(&other, V18, None), Method::Whole(_)));
+        let why = without_blocks(&other, V18);
+        assert_eq!(why, Some("its access method is not heap"));
     }
 
     #[test]

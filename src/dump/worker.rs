@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::key_columns::{AS_PLANNED, BY_INDEX};
 use super::large_objects;
 use super::plan::{Job, TablePlan};
 use super::readers::{RECONNECTS_MAX, Readers, is_broken};
@@ -170,12 +171,16 @@ impl Worker {
         let reading = Arc::clone(&self.reading);
         let plan = &reading.plan.tables[table];
         let format = reading.format(table);
+        let is_by_key = cell.is_some_and(|cell| plan.cells[cell].keys().is_some());
+        let object = format!("table {}", plan.name);
+        if is_by_key {
+            session.batch(&object, plan.step(cell), BY_INDEX).await?;
+        }
         let buffer = reading.pool.acquire().await;
         let (sink, storing) = reading.open(format, buffer);
         let statement = plan
             .copy_statement(cell, format == CopyFormat::Binary)
             .text();
-        let object = format!("table {}", plan.name);
         let (sink, n_rows) = session
             .copy_out(&object, plan.step(cell), &statement, Box::new(sink))
             .await;
@@ -196,10 +201,13 @@ impl Worker {
         };
         let end = counted(&mut sink, n_rows, plan, cell)?;
         sink.finish();
+        if is_by_key {
+            session.batch(&object, plan.step(cell), AS_PLANNED).await?;
+        }
         let segment = SegmentRead {
             table: Some(table),
             number: cell.unwrap_or(0),
-            blocks: cell.map(|cell| plan.cells[cell]),
+            cell: cell.map(|cell| plan.cells[cell].clone()),
             format,
             end,
             pieces: Vec::new(),
@@ -237,7 +245,7 @@ impl Worker {
                 segments.push(SegmentRead {
                     table: Some(table),
                     number: 0,
-                    blocks: None,
+                    cell: None,
                     format: CopyFormat::Text,
                     end: counted(&mut sink, n_rows, plan, None)?,
                     pieces: Vec::new(),
@@ -326,7 +334,7 @@ impl Worker {
         let segment = SegmentRead {
             table: None,
             number: range,
-            blocks: None,
+            cell: None,
             format: CopyFormat::Text,
             end,
             pieces: Vec::new(),

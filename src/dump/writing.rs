@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use jiff::Timestamp;
 
 use super::catalog_phase::Looked;
+use super::cell::Cell;
 use super::plan::TablePlan;
 use super::reading::{Read, SegmentRead};
 use super::split::Method;
@@ -205,7 +206,7 @@ pub(super) async fn commit(place: ArchivePlace<'_>, contents: Contents) -> Resul
 }
 
 /// A sequence's value becomes its entry's one statement.
-fn with_value(
+pub(super) fn with_value(
     mut entry: Entry,
     sequences: &HashMap<EntryId, Oid>,
     values: &HashMap<Oid, Sql>,
@@ -253,21 +254,18 @@ fn gather(
                 "run the dump again",
             ));
         }
-        let cell_blocks = match table.method {
-            Method::Cells { cell_blocks } => Some(cell_blocks),
-            Method::Whole(_) => None,
-        };
-        indexes.push(index_of(
-            table.entry,
-            table.columns.clone(),
-            (format, cell_blocks),
-            kept,
-        ));
+        let mut index = index_of(table.entry, table.columns.clone(), format, kept);
+        match &table.method {
+            Method::Cells { cell_blocks } => index.cell_blocks = Some(*cell_blocks),
+            Method::Keys { key, .. } => index.cell_key = Some(key.clone()),
+            Method::Whole(_) => {}
+        }
+        indexes.push(index);
     }
     if let Some(entry) = large_objects {
         let found = by_table.remove(&None).unwrap_or_default();
         let columns = large_objects::COLUMNS.map(str::to_owned).to_vec();
-        indexes.push(index_of(entry, columns, (CopyFormat::Text, None), found));
+        indexes.push(index_of(entry, columns, CopyFormat::Text, found));
     }
     Ok(indexes)
 }
@@ -275,7 +273,7 @@ fn gather(
 fn index_of(
     entry: EntryId,
     columns: Vec<String>,
-    (format, cell_blocks): (CopyFormat, Option<u32>),
+    format: CopyFormat,
     mut segments: Vec<SegmentRead>,
 ) -> TableIndex {
     segments.sort_by_key(|segment| segment.number);
@@ -288,7 +286,8 @@ fn index_of(
     let segments = segments
         .into_iter()
         .map(|segment| Segment {
-            blocks: segment.blocks,
+            blocks: segment.cell.as_ref().and_then(Cell::blocks),
+            keys: segment.cell.as_ref().and_then(Cell::keys),
             n_rows: segment.end.fingerprint.n_rows(),
             pieces: segment.pieces,
         })
@@ -301,7 +300,8 @@ fn index_of(
         n_rows,
         n_bytes,
         fingerprint,
-        cell_blocks,
+        cell_blocks: None,
+        cell_key: None,
         segments,
     }
 }

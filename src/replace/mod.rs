@@ -25,6 +25,7 @@ use serde::Serialize;
 pub use kept::{Kept, Undone, drop_kept, kept, undo};
 pub use options::ReplaceOptions;
 pub use sessions::Connected;
+pub(crate) use standing::standing_alone;
 pub use standing::{RowCount, Standing, TableDifference, standing};
 
 use self::examine::{Old, Ties};

@@ -74,11 +74,19 @@ type Rows = BTreeMap<(String, String), u64>;
 /// # Errors
 /// [`Error::Connect`](crate::Error::Connect), and those of reading the archive's lists.
 pub async fn standing(target: &ConnSettings, archive: &Archive) -> Result<Standing> {
+    look(target, &archived(archive).await?).await
+}
+
+/// Looks at the database that `target` names, with nothing to compare it with.
+pub(crate) async fn standing_alone(target: &ConnSettings) -> Result<Standing> {
+    look(target, &Rows::new()).await
+}
+
+async fn look(target: &ConnSettings, archived: &Rows) -> Result<Standing> {
     let session = connect(target, "look").await?;
     require_own_backend(&session, target).await?;
     session.pin(&[crate::pg::pin::client_encoding()]).await?;
     let (there, is_exact) = live(&session).await?;
-    let archived = archived(archive).await?;
     let sum = |rows: &Rows| rows.values().sum();
     let about = "SELECT pg_catalog.pg_database_size(d.oid), d.oid, EXISTS (SELECT FROM pg_catalog.pg_class c \
                  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid >= 16384 AND n.nspname !~ '^pg_') \
@@ -106,8 +114,8 @@ pub async fn standing(target: &ConnSettings, archive: &Archive) -> Result<Standi
             n_rows: sum(&there),
             is_exact,
         },
-        archived_rows: sum(&archived),
-        differences: differences(&there, &archived),
+        archived_rows: sum(archived),
+        differences: differences(&there, archived),
         ties: Ties::read(&session, Some(&session), oid)
             .await?
             .texts(target.user()),

@@ -157,7 +157,7 @@ impl Executor<'_> {
         {
             return Err(lost(trouble.error));
         }
-        if let Some(error) = self.shared.feeding.feed().and_then(|feed| feed.end()) {
+        if let Some(error) = self.shared.feeding.end() {
             return Err(error);
         }
         let mut worker = worker;

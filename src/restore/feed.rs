@@ -80,6 +80,11 @@ impl Feeding {
         self.feed.as_deref()
     }
 
+    /// Why the feed gives nothing any more.
+    pub(super) fn end(&self) -> Option<Error> {
+        self.feed.as_ref().and_then(|feed| feed.end())
+    }
+
     /// How the rows of a load come now.
     pub(super) fn format(&self, load: &Load) -> CopyFormat {
         self.feed()

@@ -261,10 +261,11 @@ fn server_objects(wanted: &Wanted, facts: &TargetFacts, verdict: &mut Verdict) {
         }
     }
     for (name, uses) in &wanted.access_methods {
-        let from_archive = wanted
-            .extensions
-            .iter()
-            .any(|extension| extension != "plpgsql");
+        let from_archive = wanted.access_methods_new.contains(name)
+            || wanted
+                .extensions
+                .iter()
+                .any(|extension| extension != "plpgsql");
         if !facts.access_methods.contains(name) && !from_archive {
             verdict.findings.push(format!(
                 "access method {} does not exist; {} uses it; install the extension that brings it",

@@ -164,6 +164,7 @@ pub struct Phase {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct RestoreReport {
     /// The archive.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub archive: String,
     /// The database that was restored to.
     pub database: String,

@@ -81,6 +81,8 @@ pub(super) struct Wanted {
     /// Directories that must be on the server, and for what.
     pub(super) directories: BTreeMap<String, String>,
     pub(super) access_methods: BTreeMap<String, Uses>,
+    /// Access methods that are created, those of extensions not counted.
+    pub(super) access_methods_new: BTreeSet<String>,
     pub(super) extensions: BTreeSet<String>,
     /// Schemas that chosen objects are in and that are not among them.
     pub(super) schemas_there: BTreeMap<String, Uses>,
@@ -153,6 +155,9 @@ impl Wanted {
         }
         if entry.label == "extension" && !entry.forms.is_empty() {
             self.extensions.insert(entry.name.name.clone());
+        }
+        if entry.label == "access method" && !entry.forms.is_empty() {
+            self.access_methods_new.insert(entry.name.name.clone());
         }
     }
 

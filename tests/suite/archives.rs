@@ -108,6 +108,7 @@ impl HandMade {
             }
             segments.push(Segment {
                 blocks: None,
+                keys: None,
                 n_rows,
                 pieces,
             });
@@ -120,6 +121,7 @@ impl HandMade {
             n_bytes,
             fingerprint: fingerprint.hex(),
             cell_blocks: None,
+            cell_key: None,
             segments,
         });
     }
@@ -140,6 +142,7 @@ impl HandMade {
             index.fingerprint = fingerprint.hex();
             index.segments = vec![Segment {
                 blocks: None,
+                keys: None,
                 n_rows: index.n_rows,
                 pieces: vec![ChunkPiece {
                     chunk: stored.chunk,

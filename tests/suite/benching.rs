@@ -45,6 +45,8 @@ fn a_try_of_the_bench_dumps_restores_checks_and_reports() {
     let mut compare = Command::new(benches().join("compare"));
     compare
         .args(["--quick", "--work", "small,small-restore,toast"])
+        // Thousands of small syncs would wait for whatever else uses the disk.
+        .args(["--set", "fsync=off"])
         .args(["--pgark", env!("CARGO_BIN_EXE_pgark"), "--cache"])
         .arg(folder.path().join("cache"))
         .arg("--out")
@@ -54,6 +56,7 @@ fn a_try_of_the_bench_dumps_restores_checks_and_reports() {
         table,
         std::fs::read_to_string(out.join("table.md")).unwrap()
     );
+    assert!(table.contains("settings: fsync = off, "), "{table}");
     for begin in [
         "| 100 small tables, dump | wall, s | pg_dump -Z0 | ",
         "| 100 small tables, restore | wall, s | pg_restore of -Z0 | ",

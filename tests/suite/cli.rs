@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::support::{Database, Server, block_on, majors, pgark};
 
-const VERBS: [&str; 18] = [
+const VERBS: [&str; 19] = [
     "dump",
     "list",
     "show",
@@ -19,6 +19,7 @@ const VERBS: [&str; 18] = [
     "exec",
     "verify",
     "restore",
+    "clone",
     "replicate",
     "prune",
     "doctor",

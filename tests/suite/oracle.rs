@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::support::pair::{Pair, Unavoidable, assert_same, assert_whole};
 use crate::support::{Database, Major, majors, matrix, oracle, output_of};
 
-const OF_SHOP: &[Unavoidable] = &[
+pub(crate) const OF_SHOP: &[Unavoidable] = &[
     Unavoidable {
         since: 15,
         pattern: r"^(function|dependencies of proc) catalog\.weight_(multi)?range\(.*: (proowner|on authid shop_owner)$",
