@@ -272,32 +272,24 @@ impl Worker {
         mut left: VecDeque<usize>,
         error: Error,
     ) -> Result<()> {
+        let Some(table) = left.front().copied() else {
+            self.rest = None;
+            return Err(error);
+        };
         let reading = Arc::clone(&self.reading);
-        let failed = left
-            .front()
-            .map(|table| (*table, &reading.plan.tables[*table]));
-        match failed {
-            Some((table, plan)) if is_too_wide(&error) && plan.binary_works => {
-                left.pop_front();
-                reading.read_in_binary(table);
-                self.recover(session).await?;
-                // The locks went with the failed statement, so the rest of the pack begins anew.
-                reading.put_back(Job::Pack {
-                    tables: left.into(),
-                });
-                Ok(())
-            }
-            _ => {
-                let error = match failed {
-                    Some((_, plan)) => explain(error, plan, None),
-                    None => error,
-                };
-                self.rest = Some(Job::Pack {
-                    tables: left.into(),
-                });
-                Err(error)
-            }
+        let plan = &reading.plan.tables[table];
+        if is_too_wide(&error) && plan.binary_works {
+            left.pop_front();
+            reading.read_in_binary(table);
+            self.recover(session).await?;
+            // The locks went with the failed statement, so the rest of the pack begins anew.
+            let tables = left.into();
+            reading.put_back(Job::Pack { tables });
+            return Ok(());
         }
+        let tables = left.into();
+        self.rest = Some(Job::Pack { tables });
+        Err(explain(error, plan, None))
     }
 
     /// Makes the transaction usable again after a failed COPY; this connection's own locks are gone then.
