@@ -342,21 +342,21 @@ const ACL_HOMES: [[&str; 8]; 9] = [
 /// ACLs that differ from what initdb or an extension left, exploded in array order, beside their base.
 ///
 /// An ACL that was never touched reads as `NULL` and means the type's default; an empty one means that everything was revoked.
-/// Large objects have no row in `pg_init_privs` of their own class.
+/// Large objects have no row in `pg_init_privs` of their own class. Nearly all rows have neither, and are best left where they are found.
 fn acl_query() -> String {
     let homes = ACL_HOMES.map(|[class, table, oid, column, owner, acl, letter, name]| {
         format!(
             "SELECT {class}::pg_catalog.oid AS classid, {oid} AS objid, {column}::pg_catalog.int4 AS subid, \
              {owner} AS owner, {acl} AS acl, ({letter})::pg_catalog.\"char\" AS letter, \
-             {name}::pg_catalog.text AS name FROM pg_catalog.{table}"
+             {name}::pg_catalog.text AS name FROM pg_catalog.{table} \
+             WHERE {acl} IS NOT NULL OR {oid} IN (SELECT i.objoid FROM pg_catalog.pg_init_privs i WHERE i.classoid = {class})"
         )
     });
     format!(
         "WITH home AS ({}), changed AS ( \
            SELECT h.*, i.initprivs FROM home h LEFT JOIN pg_catalog.pg_init_privs i \
              ON i.classoid = h.classid AND i.objoid = h.objid AND i.objsubid = h.subid \
-           WHERE (h.acl IS NOT NULL OR i.initprivs IS NOT NULL) \
-             AND h.acl::pg_catalog.text IS DISTINCT FROM i.initprivs::pg_catalog.text) \
+           WHERE h.acl::pg_catalog.text IS DISTINCT FROM i.initprivs::pg_catalog.text) \
          SELECT c.classid, c.objid, c.subid, c.owner, w.which, e.grantor, e.grantee, e.privilege_type, e.is_grantable, c.name \
          FROM changed c CROSS JOIN LATERAL (VALUES \
              ('a'::pg_catalog.\"char\", COALESCE(c.acl, pg_catalog.acldefault(c.letter, c.owner))), \

@@ -1,15 +1,16 @@
 //! The catalog phase: lock, read, deparse, and compare with a fresh look; again if somebody changed what was read, or if what
 //! was read needs more than was chosen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::entries::{self, Toc};
 use super::needs::{self, Needed};
 use super::select;
+use super::sizes::{self, SizeRow};
 use super::source::{self, SourceFacts};
 use super::{DumpOptions, conditions, globals, open_fresh, refusals};
 use crate::archive::manifest::Skipped;
-use crate::catalog::fresh::Definitions;
+use crate::catalog::fresh;
 use crate::catalog::listing::ListedRow;
 use crate::catalog::loader::load;
 use crate::catalog::lock::{LockRequest, Locked, TRIES_MAX, lock_tables};
@@ -38,6 +39,8 @@ pub(super) struct Looked {
     pub skipped: Vec<Skipped>,
     /// What was not chosen and came along.
     pub brought: Vec<Brought>,
+    /// How large the tables are.
+    pub sizes: HashMap<Oid, SizeRow>,
     /// The user's conditions on rows, by table.
     pub conditions: BTreeMap<Oid, String>,
     /// Relations of the database, chosen or not.
@@ -85,12 +88,14 @@ pub(super) async fn look(
             .map_err(|error| refusals::explain(error, &facts, 0))?;
         let n_relations = locked.listing.relations.len();
         let conditions = conditions::prove(owner.session(), &locked).await?;
-        let read = read_once(settings, &owner, &locked, (&facts, &needed), options).await;
+        let known = (&facts, &needed);
+        let read = Box::pin(read_once(settings, &owner, &locked, known, options)).await;
         match read.map_err(|error| refusals::explain(error, &facts, n_relations))? {
             Reading::Undisturbed(found) => {
                 let Found {
                     mut toc,
                     brought,
+                    sizes,
                     skipped: mut left_out,
                 } = *found;
                 for Skipped { what, reason } in &left_out {
@@ -110,6 +115,7 @@ pub(super) async fn look(
                     toc,
                     skipped: left_out,
                     brought,
+                    sizes,
                     conditions,
                     n_relations,
                     is_whole: locked.barriers.is_whole(),
@@ -144,6 +150,7 @@ pub(super) async fn look(
 struct Found {
     toc: Toc,
     brought: Vec<Brought>,
+    sizes: HashMap<Oid, SizeRow>,
     /// What is unknown to this version, or cannot be saved.
     skipped: Vec<Skipped>,
 }
@@ -190,30 +197,32 @@ async fn read_once(
             return Ok(Reading::Grown(more));
         }
     }
-    let unknown = unknown::read(session).await?;
+    // The fresh look must begin after the last deparse function. While the server looks, and measures, the entries are built.
+    let open = open_fresh(settings.clone(), session.version());
+    let meanwhile = async {
+        tokio::try_join!(
+            sizes::read(session, &locked.wanted.rows),
+            unknown::read(session),
+            async { Ok(build(&catalog, session, (locked, facts), options)) }
+        )
+    };
+    let (changed, (sizes, unknown, mut toc)) = fresh::changed(session, open, meanwhile).await?;
     let unknown = unknown
         .into_iter()
         .map(|Unknown { what, reason }| Skipped { what, reason });
-    // The fresh look must begin after the last deparse function; the snapshot's may be taken beside it.
-    let (seen, now) = tokio::try_join!(Definitions::read(session), async {
-        let fresh = open_fresh(settings, session.version()).await?;
-        let now = Definitions::read(&fresh).await?;
-        fresh.close().await;
-        Ok(now)
-    })?;
-    let mut toc = build(&catalog, session, (locked, facts), options);
     if !options.selection.data_only {
         let first = EntryId(u32::try_from(toc.entries.len()).expect("OIDs have 32 bits"));
         let database = globals::of_database(session, first, &options.selection).await?;
         toc.entries.extend(database);
     }
-    let changed = seen.changed_in(&now, &toc.relevant);
+    let changed: Vec<CatalogId> = changed.intersection(&toc.relevant).copied().collect();
     match changed.first() {
         None => {
             let not_saved = not_saved(&catalog, session);
             Ok(Reading::Undisturbed(Box::new(Found {
                 toc,
                 brought: brought(needed, &catalog, session),
+                sizes,
                 skipped: unknown.chain(not_saved).collect(),
             })))
         }

@@ -24,6 +24,7 @@ mod refusals;
 mod report;
 mod select;
 mod sink;
+mod sizes;
 mod source;
 mod spent;
 mod split;
@@ -38,7 +39,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use postgres_types::{ToSql, Type};
 
 pub use self::options::DumpOptions;
 pub use self::report::{DumpReport, Planned, PlannedTable};
@@ -48,7 +48,7 @@ use self::catalog_phase::{Looked, look};
 use self::group::{Before, CutBefore, group_of, previous};
 use self::large_objects::ObjectsPlan;
 use self::needs::Needed;
-use self::plan::{DataPlan, PlanInputs, SizeRow};
+use self::plan::{DataPlan, PlanInputs};
 use self::readers::Readers;
 use self::reading::{Read, Reading};
 use self::spent::{Stopwatch, milliseconds};
@@ -62,8 +62,8 @@ use crate::archive::name::ArchiveName;
 use crate::archive::repository::Repository;
 use crate::catalog::listing::Listing;
 use crate::catalog::wanted::Wanted;
-use crate::error::{Error, Result};
-use crate::kinds::row::{CatalogRow, Oid};
+use crate::error::Result;
+use crate::kinds::row::Oid;
 use crate::pg::pin::{DumpPins, client_encoding, pin_dump_session};
 use crate::pg::{ConnSettings, ServerVersion, Session, connect};
 use crate::progress::{Event, Progress};
@@ -315,8 +315,8 @@ async fn open_coordinator(
 }
 
 /// A connection of its own, outside the snapshot, for a fresh look.
-async fn open_fresh(settings: &ConnSettings, version: ServerVersion) -> Result<Session> {
-    let session = connect(settings, "dump check").await?;
+async fn open_fresh(settings: ConnSettings, version: ServerVersion) -> Result<Session> {
+    let session = connect(&settings, "dump check").await?;
     session
         .pin(&pin_dump_session(version, &DumpPins::default()))
         .await?;
@@ -329,24 +329,6 @@ async fn plan_data(
     cuts_before: &HashMap<String, CutBefore>,
     cell_bytes: Option<u64>,
 ) -> Result<DataPlan> {
-    let what = "table sizes";
-    let oids: Vec<Oid> = looked
-        .toc
-        .data
-        .iter()
-        .map(|(_, data)| data.relation)
-        .filter(|oid| *oid != 0)
-        .collect();
-    let param: &(dyn ToSql + Sync) = &oids;
-    let query = SizeRow::query(session.version());
-    let rows = session
-        .query(what, &query, &[(param, Type::OID_ARRAY)])
-        .await?;
-    let mut sizes = HashMap::new();
-    for row in &rows {
-        let row = SizeRow::from_row(row).map_err(Error::sql(what, "reading their rows"))?;
-        sizes.insert(row.oid, row);
-    }
     let cell_bytes = cell_bytes.unwrap_or(split::CELL_BYTES);
     let mut data = looked.toc.data.iter();
     let objects = if data.any(|(_, data)| matches!(data.of, DataOf::LargeObjects)) {
@@ -357,7 +339,7 @@ async fn plan_data(
     let inputs = PlanInputs {
         server: session.version(),
         encoding: session.server_encoding(),
-        sizes: &sizes,
+        sizes: &looked.sizes,
         conditions: &looked.conditions,
         cuts_before,
         keys: &HashMap::new(),

@@ -1,42 +1,22 @@
-//! What is read and how: tables in cells, small tables in packs, large objects in ranges; largest first. Pure but for its row types.
+//! What is read and how: tables in cells, small tables in packs, large objects in ranges; largest first. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::cell::Cell;
 use super::group::CutBefore;
 use super::key_columns::{Found, Uncut};
 use super::large_objects::ObjectsPlan;
+use super::sizes::SizeRow;
 use super::split::{self, Method, SMALL_BYTES_MAX, TableSize};
-use crate::kinds::row::{Oid, catalog_row};
+use crate::kinds::row::Oid;
 use crate::kinds::toc_builder::DraftData;
+use crate::pg::CopyOut;
 use crate::pg::version::ServerVersion;
 use crate::sql::{Condition, Ident, Literal, Sql, sql};
 use crate::toc::{DataOf, EntryId, printable};
 
-catalog_row! {
-    /// How large the tables asked for (`$1`) are now. Sizes ignore the snapshot; they only steer the plan.
-    pub(super) struct SizeRow from
-        "pg_catalog.pg_class c JOIN unnest($1::pg_catalog.oid[]) AS wanted(oid) ON wanted.oid = c.oid \
-         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-         LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam" {
-        oid: Oid = col("c.oid"),
-        schema: String = col("n.nspname"),
-        name: String = col("c.relname"),
-        heap_bytes: Option<i64> = col("pg_catalog.pg_relation_size(c.oid)"),
-        toast_bytes: Option<i64> = col(
-            "CASE WHEN c.reltoastrelid = 0 THEN 0 ELSE pg_catalog.pg_relation_size(c.reltoastrelid) END"
-        ),
-        is_heap: bool = col("a.amname IS NOT DISTINCT FROM 'heap'"),
-        is_foreign: bool = col("c.relkind = 'f'"),
-        /// True if text that is too wide may be read in binary instead: built-in scalars with both functions.
-        binary_works: bool = col(
-            "NOT EXISTS (SELECT 1 FROM pg_catalog.pg_attribute b JOIN pg_catalog.pg_type t ON t.oid = b.atttypid \
-              WHERE b.attrelid = c.oid AND b.attnum > 0 AND NOT b.attisdropped AND (t.oid >= 16384 \
-              OR t.typtype <> 'b' OR t.typcategory = 'A' OR t.typsend = 0 OR t.typreceive = 0 \
-              OR t.typname ~ '^reg'))"
-        ),
-    }
-}
+/// Length of the statements of one round trip, after which another begins.
+const COPIES_BYTES_MAX: usize = 64 << 10;
 
 /// One table to read.
 #[derive(Debug, Clone)]
@@ -303,6 +283,33 @@ fn jobs_of(tables: &[TablePlan]) -> (Vec<(u64, Vec<Job>)>, Vec<Job>) {
         tables: members.iter().map(|i| small[*i]).collect(),
     };
     (large, packs.into_iter().map(pack).collect())
+}
+
+impl DataPlan {
+    /// What one round trip reads of small tables that are left: the first of them, as many as fit.
+    ///
+    /// A table with a condition goes alone: its text is not ours, and a statement more or less would shift the others' rows.
+    pub(super) fn copies_at_once(&self, left: &VecDeque<usize>) -> Vec<CopyOut> {
+        let mut copies = Vec::new();
+        let mut n_bytes = 0;
+        for table in left {
+            let plan = &self.tables[*table];
+            let alone = plan.filter.is_some() || !plan.condition.is_empty();
+            if !copies.is_empty() && (alone || n_bytes >= COPIES_BYTES_MAX) {
+                break;
+            }
+            let sql = plan.copy_statement(None, false).text();
+            n_bytes += sql.len();
+            copies.push(CopyOut {
+                object: format!("table {}", plan.name),
+                sql,
+            });
+            if alone {
+                break;
+            }
+        }
+        copies
+    }
 }
 
 impl TablePlan {

@@ -2,6 +2,7 @@
 //! Called for every row, so nothing here allocates, locks or waits.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -28,6 +29,8 @@ pub(super) struct RowSink {
     counters: Arc<Counters>,
     /// Bounded by the pool: every cut holds one of its buffers.
     cuts: mpsc::UnboundedSender<Cut>,
+    /// The parts of the COPYs that ended, until their tags are known.
+    ended: VecDeque<Result<PartEnd, &'static str>>,
     progress: Arc<dyn Progress>,
     n_bytes: u64,
     n_rows: u64,
@@ -58,15 +61,17 @@ impl RowSink {
             waiting_since: None,
             counters,
             cuts,
+            ended: VecDeque::new(),
             progress,
             n_bytes: 0,
             n_rows: 0,
         }
     }
 
-    /// The chunker, between two COPYs.
-    pub(super) fn chunker(&mut self) -> &mut Chunker {
-        &mut self.chunker
+    /// Forgets what came of COPYs whose tags did not.
+    pub(super) fn abandon(&mut self) {
+        self.ended.clear();
+        self.chunker.abandon();
     }
 
     /// Gives the rest away, and lets go of the receiver.
@@ -151,7 +156,9 @@ impl CopySink for RowSink {
         }
     }
 
-    fn end(&mut self) {}
+    fn end(&mut self) {
+        self.ended.push_back(self.chunker.mark());
+    }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
         self
@@ -180,7 +187,7 @@ pub(super) fn counted(
     )
 }
 
-/// Ends the part and compares the rows that were counted with the server's command tag.
+/// The part of the COPY that ended first, whose rows that were counted must be those of the server's command tag.
 pub(super) fn end_of_part(
     sink: &mut RowSink,
     n_rows: u64,
@@ -190,8 +197,9 @@ pub(super) fn end_of_part(
     let broken =
         |problem: String| Error::failed(object, format!("{step}: {problem}"), "run the dump again");
     let end = sink
-        .chunker()
-        .mark()
+        .ended
+        .pop_front()
+        .unwrap_or(Err("the server did not say where its rows end"))
         .map_err(|problem| broken(problem.to_owned()))?;
     if end.fingerprint.n_rows() == n_rows {
         return Ok(end);

@@ -229,56 +229,67 @@ impl Worker {
         let buffer = reading.pool.acquire().await;
         let (mut sink, storing) = reading.open(CopyFormat::Text, buffer);
         let mut segments = Vec::new();
-        let mut tables: VecDeque<usize> = tables
+        let mut left: VecDeque<usize> = tables
             .into_iter()
             .filter(|table| !refused.contains(table))
             .collect();
-        let mut failed = None;
-        while let Some(table) = tables.pop_front() {
-            let plan = &reading.plan.tables[table];
-            let statement = plan.copy_statement(None, false).text();
-            let object = format!("table {}", plan.name);
-            let (back, n_rows) = session
-                .copy_out(&object, "COPY OUT", &statement, Box::new(sink))
+        let mut outcome = Ok(());
+        while outcome.is_ok() && !left.is_empty() {
+            let copies = reading.plan.copies_at_once(&left);
+            let (back, n_rows, read) = session
+                .copy_out_all(&copies, "COPY OUT", Box::new(sink))
                 .await;
             sink = row_sink(back);
-            let n_rows = match n_rows {
-                Ok(n_rows) => n_rows,
-                Err(error) if is_too_wide(&error) && plan.binary_works => {
-                    sink.chunker().abandon();
-                    reading.read_in_binary(table);
-                    self.recover(session).await?;
-                    // The locks went with the failed statement, so the rest of the pack begins anew.
-                    reading.put_back(Job::Pack {
-                        tables: tables.into(),
-                    });
-                    break;
-                }
-                Err(error) => {
-                    sink.chunker().abandon();
-                    tables.push_front(table);
-                    self.rest = Some(Job::Pack {
-                        tables: tables.into(),
-                    });
-                    failed = Some(explain(error, plan, None));
-                    break;
-                }
-            };
-            let end = counted(&mut sink, n_rows, plan, None)?;
-            let format = CopyFormat::Text;
-            segments.push(SegmentRead {
-                table: Some(table),
-                number: 0,
-                cell: None,
-                format,
-                end,
-                pieces: Vec::new(),
-            });
-            reading.progress.event(Event::Task(object));
+            for (table, n_rows) in left.drain(..n_rows.len()).zip(n_rows) {
+                let plan = &reading.plan.tables[table];
+                segments.push(SegmentRead {
+                    table: Some(table),
+                    number: 0,
+                    cell: None,
+                    format: CopyFormat::Text,
+                    end: counted(&mut sink, n_rows, plan, None)?,
+                    pieces: Vec::new(),
+                });
+                let read = format!("table {}", plan.name);
+                reading.progress.event(Event::Task(read));
+            }
+            if let Err(error) = read {
+                sink.abandon();
+                outcome = self
+                    .rest_of_pack(session, std::mem::take(&mut left), error)
+                    .await;
+            }
         }
         sink.finish();
         self.unfinished.push_back(Unfinished { segments, storing });
-        failed.map_or(Ok(()), Err)
+        outcome
+    }
+
+    /// What becomes of the tables of a pack that were not read, after the first of them failed.
+    async fn rest_of_pack(
+        &mut self,
+        session: &Session,
+        mut left: VecDeque<usize>,
+        error: Error,
+    ) -> Result<()> {
+        let Some(table) = left.front().copied() else {
+            self.rest = None;
+            return Err(error);
+        };
+        let reading = Arc::clone(&self.reading);
+        let plan = &reading.plan.tables[table];
+        if is_too_wide(&error) && plan.binary_works {
+            left.pop_front();
+            reading.read_in_binary(table);
+            self.recover(session).await?;
+            // The locks went with the failed statement, so the rest of the pack begins anew.
+            let tables = left.into();
+            reading.put_back(Job::Pack { tables });
+            return Ok(());
+        }
+        let tables = left.into();
+        self.rest = Some(Job::Pack { tables });
+        Err(explain(error, plan, None))
     }
 
     /// Makes the transaction usable again after a failed COPY; this connection's own locks are gone then.

@@ -1,9 +1,9 @@
 //! Running one COPY in either direction on a session's connection.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 
 use bytes::Bytes;
-use futures::SinkExt;
+use futures::{SinkExt, TryStreamExt};
 use tokio_postgres::{Client, CopyInSink, Error as PgError, SimpleQueryMessage};
 
 use crate::error::Result;
@@ -28,33 +28,47 @@ impl Drop for Installed<'_> {
     }
 }
 
-/// Runs a `COPY … TO STDOUT` into the sink. The caller sees to it that only one runs at a time.
+/// One `COPY … TO STDOUT` of [`Session::copy_out_all`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyOut {
+    /// What is read, for errors.
+    pub object: String,
+    /// The statement, without a semicolon.
+    pub sql: String,
+}
+
+/// Runs statements, all of them `COPY … TO STDOUT`, into the sink and gives the row counts of those that were done, in order.
+/// The caller sees to it that only one answer is read at a time.
 pub(super) async fn run_out(
     client: &Client,
     tap: &TapHandle,
     sql: &str,
     sink: Box<dyn CopySink>,
-) -> (Box<dyn CopySink>, Result<u64, PgError>) {
+) -> (Box<dyn CopySink>, Vec<u64>, Result<(), PgError>) {
+    let mut n_rows = Vec::new();
     if tap.is_abandoned() {
         // Its answer comes after the rest of the COPY that was given up, which must not reach the new sink.
         if let Err(error) = client.simple_query("").await {
-            return (sink, Err(error));
+            return (sink, n_rows, Err(error));
         }
     }
     tap.install(sink);
     let installed = Installed(Some(tap));
-    let outcome = client.simple_query(sql).await;
+    let outcome = read_tags(client, sql, &mut n_rows).await;
     let sink = installed
         .take()
         .expect("the sink was installed above, and only one COPY runs at a time");
-    let n_rows = outcome.map(|messages| {
-        let tags = messages.iter().filter_map(|message| match message {
-            SimpleQueryMessage::CommandComplete(n_rows) => Some(*n_rows),
-            _ => None,
-        });
-        tags.sum()
-    });
-    (sink, n_rows)
+    (sink, n_rows, outcome)
+}
+
+async fn read_tags(client: &Client, sql: &str, n_rows: &mut Vec<u64>) -> Result<(), PgError> {
+    let mut messages = pin!(client.simple_query_raw(sql).await?);
+    while let Some(message) = messages.try_next().await? {
+        if let SimpleQueryMessage::CommandComplete(n) = message {
+            n_rows.push(n);
+        }
+    }
+    Ok(())
 }
 
 /// A running `COPY … FROM STDIN`. Dropped without [`finish`](Self::finish) it is aborted and no row is kept.

@@ -27,7 +27,7 @@ mod wire;
 
 pub use cancel::Canceller;
 pub use connect::connect;
-pub use copy::CopyIn;
+pub use copy::{CopyIn, CopyOut};
 pub use environment::Environment;
 pub use notices::Notice;
 pub use session::Session;

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::sql::Sql;
 
 use super::cancel::{Canceller, Route};
-use super::copy::{self, CopyIn};
+use super::copy::{self, CopyIn, CopyOut};
 use super::notices::{self, Mailbox, Notice};
 use super::tap::{CopySink, Tap, TapHandle};
 use super::version::ServerVersion;
@@ -220,8 +220,46 @@ impl Session {
             return (sink, Err(error));
         }
         let _turn = self.copying.lock().await;
-        let (sink, n_rows) = copy::run_out(&self.client, &self.tap, sql, sink).await;
-        (sink, n_rows.map_err(|e| self.failure(e, object, step)))
+        let (sink, n_rows, outcome) = copy::run_out(&self.client, &self.tap, sql, sink).await;
+        let outcome = outcome.map_err(|e| self.failure(e, object, step));
+        (sink, outcome.map(|()| n_rows.iter().sum()))
+    }
+
+    /// Runs several `COPY … TO STDOUT` in one round trip. Their rows go to one sink, which hears where each begins and ends; the row
+    /// counts of the command tags are given in order, after an error those of the COPYs before the one that failed, which the error
+    /// names.
+    ///
+    /// Dropping the future is as for [`copy_out`](Self::copy_out).
+    pub async fn copy_out_all(
+        &self,
+        copies: &[CopyOut],
+        step: &str,
+        sink: Box<dyn CopySink>,
+    ) -> (Box<dyn CopySink>, Vec<u64>, Result<()>) {
+        let texts: Vec<&str> = copies.iter().map(|copy| &*copy.sql).collect();
+        let sql = texts.join(";\n");
+        if let Err(error) = self.admit(&sql).await {
+            return (sink, Vec::new(), Err(error));
+        }
+        let _turn = self.copying.lock().await;
+        let (sink, n_rows, outcome) = copy::run_out(&self.client, &self.tap, &sql, sink).await;
+        // The connection may break behind the last tag.
+        let failed = copies.get(n_rows.len()).or(copies.last());
+        let object = failed.map_or("COPY", |copy| &*copy.object);
+        let outcome = match outcome {
+            Err(error) => Err(self.failure(error, object, step)),
+            Ok(()) if n_rows.len() != copies.len() => Err(Error::failed(
+                object,
+                format!(
+                    "{step}: {} tags came for {} statements",
+                    n_rows.len(),
+                    copies.len()
+                ),
+                "",
+            )),
+            Ok(()) => Ok(()),
+        };
+        (sink, n_rows, outcome)
     }
 
     /// Begins one `COPY … FROM STDIN`.

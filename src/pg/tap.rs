@@ -2,7 +2,7 @@
 //!
 //! While a sink is installed, `CopyOutResponse`, `CopyData` and `CopyDone` never reach tokio-postgres: bodies go to the sink in
 //! bulk, as fragments of the read buffer, so that memory does not depend on the width of rows, and a simple query
-//! `COPY … TO STDOUT` just ends with its command tag. Everything else passes through unchanged, but for statements with
+//! `COPY … TO STDOUT`, or of several of them, just gives its command tags. Everything else passes through unchanged, but for statements with
 //! escaped bytes on their way out, which are `outgoing`'s. Message formats: manual 55.7. What rows mean is left to the sink.
 
 use std::io;
@@ -34,7 +34,7 @@ pub trait CopySink: Send {
     /// `ends_message` is true exactly once per message, on its last piece; that piece may be empty only if the message is.
     fn data(&mut self, fragment: &[u8], ends_message: bool);
 
-    /// The COPY's last row was given. Its success is known only when the query returns.
+    /// The COPY's last row was given. Its success is known only when the query returns; where that holds several, another may begin.
     fn end(&mut self);
 
     /// Itself, for who gave it away and wants to know its type again.
@@ -71,6 +71,7 @@ struct Shared {
     /// Set while the connection waits for the sink, so that taking the sink away starts it again.
     stalled: Option<Waker>,
     abandoned: bool,
+    /// From the first row's announcement to the end of the whole answer, which may be one of several COPYs.
     copying: bool,
     /// True once statements may hold escaped bytes.
     unescapes: bool,
@@ -318,7 +319,6 @@ fn begin_message(bytes: &[u8], at_eof: bool, shared: &mut Shared) -> Option<(Sta
             return Some((after(State::Swallow, body), HEADER_BYTES));
         }
         b'c' if shared.sink.is_some() => {
-            shared.copying = false;
             if let Some(sink) = &mut shared.sink {
                 sink.end();
             }

@@ -223,7 +223,7 @@ fn a_full_sink_stops_the_reading_and_taking_it_away_starts_it_again() {
         [message(b'H', &[0]), message(b'd', b"1\n")].concat(),
         message(b'd', b"2\n"),
         message(b'c', b""),
-        message(b'C', b"COPY 2\0"),
+        [message(b'C', b"COPY 2\0"), message(b'Z', b"I")].concat(),
     ];
     let inner = Pieces {
         pieces: pieces.into(),
@@ -247,11 +247,78 @@ fn a_full_sink_stops_the_reading_and_taking_it_away_starts_it_again() {
     while out.filled().is_empty() {
         let _ = Pin::new(&mut tap).poll_read(&mut cx, &mut out);
     }
-    assert_eq!(out.filled(), message(b'C', b"COPY 2\0"));
+    let passed = [message(b'C', b"COPY 2\0"), message(b'Z', b"I")].concat();
+    assert_eq!(out.filled(), passed);
     assert_eq!(*rows.lock().unwrap(), 1, "the rest is thrown away");
     assert!(handle.is_busy() && handle.is_abandoned());
     handle.install(Box::new(Discard));
     assert!(!handle.is_busy());
+}
+
+#[test]
+fn several_copies_in_one_answer_are_told_apart_and_only_their_tags_pass() {
+    let answer = [
+        message(b'H', &[0, 0, 1]),
+        message(b'd', b"1\n"),
+        message(b'c', b""),
+        message(b'C', b"COPY 1\0"),
+        message(b'H', &[0, 0, 0]),
+        message(b'c', b""),
+        message(b'C', b"COPY 0\0"),
+        message(b'H', &[0, 0, 1]),
+        message(b'd', b"2\n"),
+        message(b'E', b"SERROR\0\0"),
+        message(b'Z', b"E"),
+    ]
+    .concat();
+    let passed = [
+        message(b'C', b"COPY 1\0"),
+        message(b'C', b"COPY 0\0"),
+        message(b'E', b"SERROR\0\0"),
+        message(b'Z', b"E"),
+    ]
+    .concat();
+    let row = |text: &[u8]| format!("row {text:?}");
+    let begin = "begin false".to_owned();
+    let end = "end".to_owned();
+    let events = [
+        begin.clone(),
+        row(b"1\n"),
+        end.clone(),
+        begin.clone(),
+        end,
+        begin,
+        row(b"2\n"),
+    ];
+    for cut in 0..answer.len() {
+        let (got, seen) = read_all(split_at(&answer, cut).into(), 16, 7, true);
+        assert_eq!(got, passed);
+        assert_eq!(seen.events, events);
+    }
+}
+
+#[test]
+fn a_sink_is_asked_between_the_copies_of_one_answer_too() {
+    let pieces = [
+        [message(b'H', &[0]), message(b'c', b"")].concat(),
+        [message(b'H', &[0]), message(b'd', b"1\n")].concat(),
+    ];
+    let inner = Pieces {
+        pieces: pieces.into(),
+        paused: true,
+    };
+    let (mut tap, handle) = Tap::with_buffer(inner, 64);
+    handle.install(Box::new(Gate {
+        open: false,
+        rows: Arc::default(),
+    }));
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut room = [0; 64];
+    for _ in 0..4 {
+        let mut out = ReadBuf::new(&mut room);
+        assert!(Pin::new(&mut tap).poll_read(&mut cx, &mut out).is_pending());
+    }
+    assert_eq!(tap.inner().pieces.len(), 1);
 }
 
 #[test]

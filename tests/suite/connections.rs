@@ -15,7 +15,9 @@ use pgark::pg::connect::{connect, wants_password};
 use pgark::pg::pin::{DumpPins, RestorePins, pin_dump_session, pin_restore_session};
 use pgark::pg::pooler::require_own_backend;
 use pgark::pg::session::Interpose;
-use pgark::pg::{ConnSettings, CopySink, Environment, Session, SnapshotOwner, SnapshotReader};
+use pgark::pg::{
+    ConnSettings, CopyOut, CopySink, Environment, Session, SnapshotOwner, SnapshotReader,
+};
 use pgark::{Error, Result};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SerialNumber};
 use tokio_postgres::SimpleQueryMessage;
@@ -206,6 +208,46 @@ async fn an_error_in_the_middle_of_copy_out_is_the_servers() {
         assert_eq!(error.sqlstate(), Some("22012"));
         let (tally, n_rows) = count(&session, "COPY (SELECT 1) TO STDOUT").await.unwrap();
         assert_eq!((tally.n_rows, n_rows), (1, 1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_copies_in_one_round_trip_give_their_counts_up_to_the_one_that_fails() {
+    for major in majors() {
+        let database = Server::shared(major).create_database("copies");
+        let session = session(&database).await;
+        let copies = |selects: &[&str]| -> Vec<CopyOut> {
+            let copy = |(i, select): (usize, &&str)| CopyOut {
+                object: format!("number {i}"),
+                sql: format!("COPY ({select}) TO STDOUT"),
+            };
+            selects.iter().enumerate().map(copy).collect()
+        };
+        let read = async |selects: &[&str]| {
+            let counter = Counter::default();
+            let (_, n_rows, outcome) = session
+                .copy_out_all(&copies(selects), "COPY OUT", Box::new(counter.clone()))
+                .await;
+            (counter.tally(), n_rows, outcome)
+        };
+        let three = "SELECT generate_series(1, 3)";
+        let (tally, n_rows, outcome) =
+            read(&[three, "SELECT 1 WHERE false", "SELECT", three]).await;
+        outcome.unwrap();
+        assert_eq!(n_rows, [3, 0, 1, 3]);
+        assert_eq!((tally.n_begun, tally.n_ended, tally.n_rows), (4, 4, 7));
+        let fails = "SELECT 1 / (3 - i) FROM generate_series(1, 5) i";
+        let (tally, n_rows, outcome) = read(&[three, fails, three]).await;
+        let error = outcome.unwrap_err();
+        assert_eq!(error.sqlstate(), Some("22012"));
+        assert!(error.to_string().contains("number 1"), "{error}");
+        assert_eq!(n_rows, [3]);
+        assert_eq!((tally.n_begun, tally.n_ended, tally.n_rows), (2, 1, 5));
+        // A text that is two statements would shift the counts.
+        let (_, _, outcome) = read(&["SELECT 1) TO STDOUT; COPY (SELECT 2"]).await;
+        let error = outcome.unwrap_err().to_string();
+        assert!(error.contains("2 tags came for 1 statements"), "{error}");
+        assert_eq!(value(&session, "SELECT 'still here'").await, "still here");
     }
 }
 

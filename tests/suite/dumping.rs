@@ -258,7 +258,10 @@ async fn a_waiting_alter_does_not_kill_the_dump_and_is_shown_with_its_pid() {
     for major in majors() {
         let database = Server::shared(major).create_database("waiting");
         database
-            .batch("CREATE TABLE victim AS SELECT generate_series(1, 1000) AS x")
+            .batch(
+                "CREATE TABLE before AS SELECT 1 AS x; CREATE TABLE victim AS SELECT generate_series(1, 1000) AS x; \
+                 CREATE TABLE younger AS SELECT 1 AS x",
+            )
             .await;
         let alter = Arc::new(AlterFirst {
             conninfo: database.conninfo(),
@@ -274,7 +277,7 @@ async fn a_waiting_alter_does_not_kill_the_dump_and_is_shown_with_its_pid() {
         )
         .await
         .unwrap();
-        assert_eq!(report.rows, 1000);
+        assert_eq!(report.rows, 1002);
         let told = warnings.0.lock().unwrap().join("\n");
         assert!(
             told.contains("pid ") && told.contains("ADD COLUMN late"),
