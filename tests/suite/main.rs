@@ -52,6 +52,7 @@ mod retention;
 mod round_trip;
 mod s3;
 mod selecting;
+mod small_restore;
 mod small_tables;
 mod speed;
 mod standby;
