@@ -421,7 +421,9 @@ fn tablespaces_and_archives_that_are_in_the_way_or_gone_are_found_before_anythin
     let directory = |name: &str| pair.source.data_dir().join(name).display().to_string();
     for name in ["here", "gone"] {
         let path = directory(name);
-        source.psql(&format!("COPY (SELECT 1) TO PROGRAM 'cat >&2; mkdir {path}'"));
+        source.psql(&format!(
+            "COPY (SELECT 1) TO PROGRAM 'cat >&2; mkdir {path}'"
+        ));
         source.psql(&format!(
             "CREATE TABLESPACE pgark_k_{name} LOCATION '{path}'"
         ));
