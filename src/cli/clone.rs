@@ -8,7 +8,7 @@ use super::output::diagnostic;
 use super::replace::ask_to_clean;
 use super::restore::{How, Names, done, print_problems};
 use super::selection::{Choice, DumpChoice};
-use super::{Context, exit::Outcome, human, secrets};
+use super::{Context, exit::Outcome, human};
 use crate::clone::{CloneOptions, CloneReport, clone_database};
 use crate::dump::DumpOptions;
 use crate::error::{Error, Result};
@@ -124,10 +124,7 @@ impl Clone {
             cx.shown.warn_once(warning);
         }
         if cx.common.json {
-            let mut value = serde_json::to_value(&report)
-                .map_err(|e| Error::failed("the report", e, "leave --json out"))?;
-            secrets::hide_in(&mut value);
-            cx.output.json(&value)?;
+            cx.output.json_without_secrets(&report)?;
         } else {
             print_report(&report, cx)?;
         }

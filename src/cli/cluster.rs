@@ -12,7 +12,7 @@ use crate::cluster::{
 };
 use crate::dump::DumpOptions;
 use crate::dump::globals::{GlobalsOptions, dump_globals};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::pg::ConnSettings;
 use crate::restore::{RestoreOptions, RestoreReport};
 use crate::toc::printable;
@@ -238,10 +238,7 @@ impl ClusterRestore {
 
 fn print_set(report: &ClusterRestoreReport, time: Duration, cx: &Context) -> Result<()> {
     if cx.common.json {
-        let mut value = serde_json::to_value(report)
-            .map_err(|e| Error::failed("the report", e, "leave --json out"))?;
-        secrets::hide_in(&mut value);
-        return cx.output.json(&value);
+        return cx.output.json_without_secrets(report);
     }
     print_globals(&report.globals, &report.left, cx)?;
     for one in &report.databases {

@@ -3,7 +3,7 @@
 use super::connection::Connection;
 use super::{Context, choose, exit::Outcome, place, secrets};
 use crate::doctor::{Check, DoctorOptions, Level, doctor};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::pg::{ConnSettings, Environment};
 
 /// Says what stands in the way of a dump or a restore
@@ -53,10 +53,7 @@ impl Doctor {
         let report = doctor(&source, &options).await;
         cx.shown.finish();
         if cx.common.json {
-            let mut value = serde_json::to_value(&report)
-                .map_err(|e| Error::failed("the report", e, "leave --json out"))?;
-            secrets::hide_in(&mut value);
-            cx.output.json(&value)?;
+            cx.output.json_without_secrets(&report)?;
         } else {
             for check in &report.checks {
                 cx.output.line(secrets::hidden(&lines(check)))?;

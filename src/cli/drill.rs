@@ -103,10 +103,7 @@ impl Drill {
                 drilled: &drilled,
                 record: &record,
             };
-            let mut value = serde_json::to_value(&report)
-                .map_err(|e| Error::failed("the report", e, "leave --json out"))?;
-            secrets::hide_in(&mut value);
-            cx.output.json(&value)?;
+            cx.output.json_without_secrets(&report)?;
         } else {
             let text = text(&drilled, &archive, &record);
             cx.output.line(secrets::hidden(&text))?;

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
+use super::secrets;
 use crate::error::{Error, Result};
 use crate::sql::shown;
 
@@ -40,6 +41,14 @@ impl Output {
             .map_err(|e| Error::failed("the result", e, "leave --json out"))?;
         self.write(text.as_bytes())?;
         self.write(b"\n")
+    }
+
+    /// The same for what may quote statements or servers' answers: secrets in it are hidden.
+    pub(crate) fn json_without_secrets(&self, value: &impl Serialize) -> Result<()> {
+        let mut value = serde_json::to_value(value)
+            .map_err(|e| Error::failed("the result", e, "leave --json out"))?;
+        secrets::hide_in(&mut value);
+        self.json(&value)
     }
 
     /// Writes bytes.

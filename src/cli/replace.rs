@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::connection::Connection;
 use super::output::diagnostic;
-use super::{Context, exit::Outcome, human, restore, secrets};
+use super::{Context, exit::Outcome, human, restore};
 use crate::archive::Archive;
 use crate::error::{Error, Result};
 use crate::pg::ConnSettings;
@@ -142,10 +142,7 @@ pub(crate) async fn run(
         cx.shown.warn_once(warning);
     }
     if cx.common.json {
-        let mut value = serde_json::to_value(&report)
-            .map_err(|e| Error::failed("the report", e, "leave --json out"))?;
-        secrets::hide_in(&mut value);
-        cx.output.json(&value)?;
+        cx.output.json_without_secrets(&report)?;
     } else {
         print_report(&report, settings.dbname(), started.elapsed(), cx)?;
     }

@@ -230,10 +230,7 @@ impl Restore {
             cx.shown.warn_once(warning);
         }
         if cx.common.json {
-            let mut value = serde_json::to_value(&report)
-                .map_err(|e| Error::failed("the report", e, "leave --json out"))?;
-            secrets::hide_in(&mut value);
-            cx.output.json(&value)?;
+            cx.output.json_without_secrets(&report)?;
         } else {
             print_report(&report, started.elapsed(), cx)?;
         }

@@ -119,11 +119,8 @@ fn worse(one: u8, other: u8) -> u8 {
 }
 
 fn print_json(reports: &[JobReport], exit_code: u8, cx: &Context) -> Result<()> {
-    let jobs = serde_json::to_value(reports)
-        .map_err(|e| Error::failed("the report", e, "leave --json out"))?;
-    let mut value = serde_json::json!({ "jobs": jobs, "exit_code": exit_code });
-    secrets::hide_in(&mut value);
-    cx.output.json(&value)
+    let value = serde_json::json!({ "jobs": reports, "exit_code": exit_code });
+    cx.output.json_without_secrets(&value)
 }
 
 fn print_report(report: &JobReport, cx: &Context) -> Result<()> {

@@ -13,13 +13,13 @@ use jiff::Timestamp;
 pub(crate) use self::reading::Read;
 
 use self::lent::{Coordinator, Reader};
-use super::catalog_phase::{Looked, look};
+use super::catalog_phase::Looked;
 use super::large_objects::ObjectsPlan;
 use super::plan::{DataPlan, TablePlan};
 use super::readers::{RECONNECTS_MAX, Readers};
 use super::source::SourceFacts;
 use super::writing::{ArchivePlace, Contents, commit, with_value};
-use super::{DumpOptions, group, large_objects, open_coordinator, plan_data, source, values};
+use super::{DumpOptions, begin, group, large_objects, plan_data, values};
 use crate::archive::Archive;
 use crate::archive::chunker::ChunkSettings;
 use crate::archive::fingerprint::Fingerprint;
@@ -32,7 +32,7 @@ use crate::error::{Error, Result};
 use crate::kinds::row::Oid;
 use crate::pg::ConnSettings;
 use crate::progress::{Event, Progress};
-use crate::selection::{Brought, Side};
+use crate::selection::Brought;
 use crate::store::MemoryStore;
 use crate::toc::EntryId;
 
@@ -97,19 +97,9 @@ pub(crate) async fn open(
     options: &DumpOptions,
     progress: Arc<dyn Progress>,
 ) -> Result<Opened> {
-    progress.event(Event::Phase {
-        name: "catalog",
-        bytes: 0,
-        tasks: 0,
-    });
-    options.selection.check(Side::Dump)?;
-    let (session, search_path) = open_coordinator(source, options).await?;
-    let created = Timestamp::now();
-    let mut looked = look(source, session, search_path, options, progress.as_ref()).await?;
-    let session = looked.owner.session();
-    looked.facts.source.started = created;
+    let (mut looked, created) = begin(source, options, progress.as_ref()).await?;
     looked.facts.source.finished = created;
-    looked.facts.source.snapshot_lsn = source::lsn(session).await.unwrap_or(None);
+    let session = looked.owner.session();
     let cells = HashMap::new();
     let plan = plan_data(&looked, session, &cells, options.cell_bytes).await?;
     let readers = Readers {

@@ -84,17 +84,7 @@ pub async fn dump(
     progress: Arc<dyn Progress>,
 ) -> Result<DumpReport> {
     let started = Instant::now();
-    progress.event(Event::Phase {
-        name: "catalog",
-        bytes: 0,
-        tasks: 0,
-    });
-    options.selection.check(Side::Dump)?;
-    let (session, search_path) = open_coordinator(source, options).await?;
-    let created = Timestamp::now();
-    let mut looked = look(source, session, search_path, options, progress.as_ref()).await?;
-    looked.facts.source.started = created;
-    looked.facts.source.snapshot_lsn = source::lsn(looked.owner.session()).await.unwrap_or(None);
+    let (looked, created) = begin(source, options, progress.as_ref()).await?;
     let group = group_of(&looked, options);
     let mut before = previous(repository, &group).await?;
     let purpose = format!("dump of {}", looked.facts.database.name);
@@ -121,6 +111,26 @@ pub async fn dump(
         .await?;
     report.took(looking, started.elapsed());
     Ok(report)
+}
+
+/// Looks at the source; gives what was found and when the look began.
+async fn begin(
+    source: &ConnSettings,
+    options: &DumpOptions,
+    progress: &dyn Progress,
+) -> Result<(Looked, Timestamp)> {
+    progress.event(Event::Phase {
+        name: "catalog",
+        bytes: 0,
+        tasks: 0,
+    });
+    options.selection.check(Side::Dump)?;
+    let (session, search_path) = open_coordinator(source, options).await?;
+    let created = Timestamp::now();
+    let mut looked = look(source, session, search_path, options, progress).await?;
+    looked.facts.source.started = created;
+    looked.facts.source.snapshot_lsn = source::lsn(looked.owner.session()).await.unwrap_or(None);
+    Ok((looked, created))
 }
 
 /// What stays the same during one dump.
