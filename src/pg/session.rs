@@ -18,7 +18,7 @@ use super::copy::{self, CopyIn, CopyOut};
 use super::notices::{self, Mailbox, Notice};
 use super::tap::{CopySink, Tap, TapHandle};
 use super::version::ServerVersion;
-use super::wire::{TappedWire, Wire};
+use super::wire::{Address, TappedWire, Wire};
 
 /// How long a goodbye may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -118,6 +118,11 @@ impl Session {
     /// True if the server was a hot standby when the session began.
     pub fn in_recovery(&self) -> bool {
         self.greeting.in_recovery
+    }
+
+    /// True if the server surely runs on this machine: it is reached by a socket file.
+    pub fn is_on_this_machine(&self) -> bool {
+        matches!(self.route.address, Address::Unix(_))
     }
 
     /// The database's encoding as the server names it: `UTF8`, `LATIN1`, `SQL_ASCII`.

@@ -11,6 +11,7 @@ use super::copy_in;
 use super::definitions::lost;
 use super::report::{Ledger, Trouble, chain, object_of};
 use super::select::Selection;
+use super::share::{self, Moment, Shares, small};
 use super::shared::Shared;
 use super::work::{Analyzed, PlannedTask, Unit, Work};
 use super::worker::Worker;
@@ -26,6 +27,9 @@ struct Done {
     results: Vec<Result<LeftOut, Trouble>>,
     tried: Tried,
 }
+
+/// A task and who does it.
+type Begun = (TaskId, Worker);
 
 /// Which parts of a task were tried, ascending; all where nothing can be missing for just one of them.
 type Tried = Vec<usize>;
@@ -43,6 +47,13 @@ pub(super) async fn run(
     let limits = Limits {
         heavy_max: workers.len(),
     };
+    let is_heavy = tasks.iter().any(|planned| planned.task.heavy);
+    let shares = match workers.first() {
+        Some(worker) if is_heavy => Some(Shares::new(
+            share::means(shared, worker, workers.len()).await?,
+        )),
+        _ => None,
+    };
     let planned = tasks.iter().map(|planned| planned.task.clone()).collect();
     let scheduler = Scheduler::new(planned, limits)
         .map_err(|problem| Error::corrupt("the archive", "TOC", problem))?;
@@ -52,6 +63,7 @@ pub(super) async fn run(
         selection,
         tasks: Arc::new(tasks),
         scheduler,
+        shares,
         idle: workers,
         running: JoinSet::new(),
         waiting: None,
@@ -85,6 +97,8 @@ struct Executor<'a> {
     selection: &'a Selection,
     tasks: Arc<Vec<PlannedTask>>,
     scheduler: Scheduler,
+    /// `None` if nothing wants more than everybody gets.
+    shares: Option<Shares>,
     idle: Vec<Worker>,
     running: JoinSet<Done>,
     /// A task that was started when no worker was free.
@@ -117,9 +131,10 @@ impl Executor<'_> {
 
     /// Hands out tasks while there are workers, and settles those that need none.
     fn start_all(&mut self) {
+        let mut begun: Vec<Begun> = Vec::new();
         while !self.has_stopped() {
             let Some(id) = self.waiting.take().or_else(|| self.scheduler.start_next()) else {
-                return;
+                break;
             };
             if let Work::Verdict { of, index } = self.tasks[id.0 as usize].work {
                 let is_done = self.verdicts.get(&of).is_some_and(|done| done[index]);
@@ -135,22 +150,46 @@ impl Executor<'_> {
             }
             let Some(worker) = self.idle.pop() else {
                 self.waiting = Some(id);
-                return;
+                break;
             };
-            let (shared, tasks) = (Arc::clone(self.shared), Arc::clone(&self.tasks));
-            let tried = self.parts_to_try(&tasks[id.0 as usize].work);
-            self.running.spawn(async move {
-                let mut worker = worker;
-                let work = &tasks[id.0 as usize].work;
-                let results = run_work(&mut worker, &shared, work, &tried).await;
-                Done {
-                    id,
-                    worker,
-                    results,
-                    tried,
-                }
-            });
+            begun.push((id, worker));
         }
+        self.share_out(&mut begun);
+        for (id, worker) in begun {
+            self.spawn(id, worker);
+        }
+    }
+
+    /// Tells those that begin now what they may use.
+    fn share_out(&mut self, begun: &mut [Begun]) {
+        let Some(shares) = &mut self.shares else {
+            return;
+        };
+        let is_build = |id: TaskId| self.tasks[id.0 as usize].task.heavy;
+        let n_builds = begun.iter().filter(|(id, _)| is_build(*id)).count();
+        let moment = Moment {
+            n_busy: small(self.running.len() + begun.len()),
+            n_builds: small(n_builds),
+        };
+        for (id, worker) in begun {
+            let share = is_build(*id).then(|| shares.give(*id, moment));
+            worker.set_share(share);
+        }
+    }
+
+    fn spawn(&mut self, id: TaskId, mut worker: Worker) {
+        let (shared, tasks) = (Arc::clone(self.shared), Arc::clone(&self.tasks));
+        let tried = self.parts_to_try(&tasks[id.0 as usize].work);
+        self.running.spawn(async move {
+            let work = &tasks[id.0 as usize].work;
+            let results = run_work(&mut worker, &shared, work, &tried).await;
+            Done {
+                id,
+                worker,
+                results,
+                tried,
+            }
+        });
     }
 
     /// The parts of a task of which nothing is missing; the others go to the ledger.
@@ -263,6 +302,9 @@ impl Executor<'_> {
     }
 
     fn settle(&mut self, id: TaskId, outcome: Outcome) {
+        if let Some(shares) = &mut self.shares {
+            shares.take_back(id);
+        }
         self.finished[id.0 as usize] = true;
         let cause = self.tasks[id.0 as usize].entry;
         for skipped in self.scheduler.finish(id, outcome) {

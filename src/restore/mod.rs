@@ -37,6 +37,7 @@ mod rename;
 mod report;
 mod row_order;
 mod select;
+mod share;
 mod shared;
 mod spread;
 mod target;

@@ -457,7 +457,8 @@ impl<'a> Builder<'a> {
                 (false, false) => 0,
             };
             let mut task = Task::new(entry.stage, STATEMENT_COST + weight);
-            task.heavy = heavy;
+            // The server checks a foreign key with `maintenance_work_mem` too (`RI_Initial_Check`).
+            task.heavy = heavy || joins;
             task.locks = locks
                 .iter()
                 .map(|(table, mode)| (RelationKey(table.0), *mode))

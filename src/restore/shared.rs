@@ -20,8 +20,9 @@ pub(super) struct Shared {
     /// Rows that come from no chunk.
     pub(super) feeding: Feeding,
     pub(super) progress: Arc<dyn Progress>,
-    /// Settings for index builds.
-    pub(super) tuning: Vec<String>,
+    /// Memory for all index builds together, and parallel workers for one; see [`RestoreOptions`].
+    pub(super) index_memory_mib: Option<u32>,
+    pub(super) index_workers: Option<u32>,
     /// True if all work is one transaction on one connection.
     pub(super) one_transaction: bool,
     /// True if the first failure ends the work.
@@ -37,16 +38,6 @@ impl Shared {
         chunks: ChunkStore,
         progress: Arc<dyn Progress>,
     ) -> Shared {
-        let mut tuning = Vec::new();
-        if let Some(mib) = options.index_memory_mib {
-            let n_workers = u32::try_from(options.n_workers()).unwrap_or(u32::MAX);
-            // The server accepts no less than 1 MiB.
-            let share = (mib / n_workers).max(1);
-            tuning.push(format!("SET maintenance_work_mem = '{share}MB'"));
-        }
-        if let Some(n) = options.index_workers {
-            tuning.push(format!("SET max_parallel_maintenance_workers = {n}"));
-        }
         Shared {
             settings: settings.clone(),
             role: options.role.as_ref().map(Ident::new),
@@ -54,7 +45,8 @@ impl Shared {
             cache: ChunkCache::new(options.n_workers()),
             feeding: Feeding::default(),
             progress,
-            tuning,
+            index_memory_mib: options.index_memory_mib,
+            index_workers: options.index_workers,
             one_transaction: options.single_transaction,
             stops_at_first: options.stops_at_first(),
             cancellers: Mutex::default(),

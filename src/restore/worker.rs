@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::forbidden::{Extra, forbids_extra, is_idle_grant};
 use super::report::Trouble;
+use super::share::Share;
 use super::shared::Shared;
 use super::work::Unit;
 use crate::error::{Error, Result};
@@ -28,6 +29,8 @@ pub(super) struct Worker {
     committing: bool,
     /// What the target forbade of objects that were made all the same.
     refused: Vec<Refused>,
+    /// What the task may use that is going on.
+    share: Option<Share>,
 }
 
 /// A statement after creation that the target forbids.
@@ -58,18 +61,13 @@ impl Worker {
         session
             .pin(&pin_restore_session(session.version(), &pins))
             .await?;
-        if !shared.tuning.is_empty() {
-            let tuning = shared.tuning.join(";\n");
-            session
-                .batch("the session", "setting up index builds", &tuning)
-                .await?;
-        }
         shared.note(&session);
         Ok(Worker {
             session,
             in_one: shared.one_transaction,
             committing: false,
             refused: Vec::new(),
+            share: None,
         })
     }
 
@@ -96,6 +94,11 @@ impl Worker {
         &self.session
     }
 
+    /// What the transactions of the next task may use; `None` is what the server gives to everybody.
+    pub(super) fn set_share(&mut self, share: Option<Share>) {
+        self.share = share;
+    }
+
     /// What was forbidden since the last time.
     pub(super) fn take_refused(&mut self) -> Vec<Refused> {
         std::mem::take(&mut self.refused)
@@ -118,6 +121,10 @@ impl Worker {
             "BEGIN"
         };
         let mut text = begin.to_owned();
+        if let Some(share) = self.share {
+            text.push_str(";\n");
+            text.push_str(&share.settings());
+        }
         for statement in first {
             text.push_str(";\n");
             text.push_str(statement);
@@ -396,6 +403,7 @@ impl Worker {
             return Ok(());
         }
         let reopened = Worker::open(shared).await;
+        let share = self.share;
         *self = reopened.map_err(|error| Error::Failed {
             object: format!("database \"{}\"", shared.settings.dbname()),
             problem: "the connection was lost and cannot be made again; the target is incomplete"
@@ -403,6 +411,7 @@ impl Worker {
             remedy: "see what ended the server, then restore into a new database".to_owned(),
             source: Some(error.into()),
         })?;
+        self.share = share;
         Ok(())
     }
 }

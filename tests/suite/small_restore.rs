@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use pgark::dump::DumpOptions;
 use pgark::pg::session::Interpose;
+use pgark::restore::RestoreOptions;
 
-use crate::round_trip::{dump_to_memory, restore_all, settings};
+use crate::round_trip::{dump_to_memory, restore_all, run, settings};
 use crate::support::{Database, Server, majors};
 
 /// Counts commits.
@@ -103,4 +104,60 @@ async fn an_index_that_fails_among_small_ones_is_named_and_the_others_come() {
     assert_eq!(target.psql(N_INDEXES).trim(), "117");
     assert_eq!(target.psql(N_FOREIGN_KEYS).trim(), "60");
     assert_eq!(report.n_rows, 120);
+}
+
+/// A table too large to be built together with others, whose index notes the settings it is built under.
+async fn noting_table(server: &Server) -> Database {
+    let database = server.create_database("noting");
+    database
+        .batch(
+            "CREATE SEQUENCE memory MINVALUE 0; CREATE SEQUENCE parallel MINVALUE 0; \
+             CREATE FUNCTION noting(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN \
+               PERFORM setval('public.memory', setting::bigint) FROM pg_settings WHERE name = 'maintenance_work_mem'; \
+               PERFORM setval('public.parallel', setting::bigint) FROM pg_settings \
+                 WHERE name = 'max_parallel_maintenance_workers'; \
+               RETURN i; END $$; \
+             CREATE TABLE t (i int, pad text); \
+             INSERT INTO t SELECT i, repeat('x', 5000) FROM generate_series(1, 300) i; \
+             CREATE INDEX t_i ON t (noting(i));",
+        )
+        .await;
+    database
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_is_built_alone_has_the_memory_of_all_connections() {
+    let server = Server::shared(majors()[0]);
+    let source = noting_table(&server).await;
+    let seen = |database: &Database, of: &str| -> u64 {
+        let answer = database.psql(&format!("SELECT last_value FROM {of}"));
+        answer.trim().parse().unwrap()
+    };
+    let (own_kib, own_workers) = (seen(&source, "memory"), seen(&source, "parallel"));
+    let archive = dump_to_memory(&settings(&source.conninfo()), &DumpOptions::default())
+        .await
+        .unwrap();
+
+    let target = server.create_database("noting_again");
+    let options = RestoreOptions {
+        jobs: 4,
+        ..RestoreOptions::default()
+    };
+    let report = run(&archive, &target, &options).await.unwrap();
+    assert!(report.is_complete(), "{report:?}");
+    // At most one other task can run beside it: the statistics of the table.
+    let kib = seen(&target, "memory");
+    assert!([2 * own_kib, 4 * own_kib].contains(&kib), "{kib} {own_kib}");
+
+    let target = server.create_database("noting_told");
+    let options = RestoreOptions {
+        index_memory_mib: Some(256),
+        index_workers: Some(u32::try_from(own_workers).unwrap() + 1),
+        ..options
+    };
+    let report = run(&archive, &target, &options).await.unwrap();
+    assert!(report.is_complete(), "{report:?}");
+    let kib = seen(&target, "memory");
+    assert!([128 << 10, 256 << 10].contains(&kib), "{kib}");
+    assert_eq!(seen(&target, "parallel"), own_workers + 1);
 }
