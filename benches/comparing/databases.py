@@ -123,7 +123,7 @@ def link(bench: Bench) -> str:
     n_rows = bench.sizes.link_mb * 11_500
     script = f"""
         CREATE TABLE readings (id bigint, at timestamptz, sensor int, value numeric(12,4), note text);
-        INSERT INTO readings SELECT i, timestamptz '2026-01-01 00:00:00+00' + i * interval '1 second', i % 977, (i * 7919 % 1000003) / 10000.0,
+        INSERT INTO readings SELECT i, timestamptz '2026-01-01 00:00:00+00' + i * interval '1 second', i % 977, (i::bigint * 7919 % 1000003) / 10000.0,
                left(md5(i::text), 36) || ' of sensor'
           FROM generate_series(1, {n_rows}) AS i;
     """

@@ -18,11 +18,11 @@ class Link(Work):
     title = f"{{link_mb}} MB over a link, -j{JOBS}, dump"
 
     def prepare(self) -> None:
+        self.links = ExitStack()
         cluster = self.bench.cluster
         database = databases.link(self.bench)
         # The text that COPY sends, which is what the link carries on both sides.
         self.n_bytes = cluster.number(database, "SELECT sum(length(readings::text) + 1 - 4) FROM readings")
-        self.links = ExitStack()
         port = self.links.enter_context(delaying_link(cluster.socket_dir / f".s.PGSQL.{cluster.port}", ROUND_TRIP_MS, WINDOW_BYTES))
         n_rows = sum(cluster.row_counts(database).values())
         self.dumped = Dumped(database, n_rows, host=("-h", "127.0.0.1", "-p", str(port)), jobs=JOBS)
