@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -56,6 +57,8 @@ pub struct Session {
     interpose: Option<Arc<dyn Interpose>>,
     /// One COPY OUT at a time owns the tap.
     copying: tokio::sync::Mutex<()>,
+    /// Statements that were sent and whose answer nobody has waited for to its end.
+    in_flight: AtomicUsize,
 }
 
 impl fmt::Debug for Session {
@@ -90,6 +93,7 @@ impl Session {
             greeting: Greeting::default(),
             interpose: None,
             copying: tokio::sync::Mutex::new(()),
+            in_flight: AtomicUsize::new(0),
         }
     }
 
@@ -166,7 +170,7 @@ impl Session {
         sql: &str,
     ) -> Result<()> {
         self.admit(sql).await?;
-        let outcome = self.client.batch_execute(sql).await;
+        let outcome = self.answer(self.client.batch_execute(sql)).await;
         outcome.map_err(|e| self.failure(e, object, step))
     }
 
@@ -178,7 +182,7 @@ impl Session {
         sql: &str,
     ) -> Result<Vec<SimpleQueryMessage>> {
         self.admit(sql).await?;
-        let outcome = self.client.simple_query(sql).await;
+        let outcome = self.answer(self.client.simple_query(sql)).await;
         outcome.map_err(|e| self.failure(e, object, step))
     }
 
@@ -190,7 +194,7 @@ impl Session {
         params: &[(&(dyn ToSql + Sync), Type)],
     ) -> Result<Vec<Row>> {
         self.admit(sql).await?;
-        let outcome = self.client.query_typed(sql, params).await;
+        let outcome = self.answer(self.client.query_typed(sql, params)).await;
         outcome.map_err(|e| self.failure(e, &self.object, what))
     }
 
@@ -225,7 +229,8 @@ impl Session {
             return (sink, Err(error));
         }
         let _turn = self.copying.lock().await;
-        let (sink, n_rows, outcome) = copy::run_out(&self.client, &self.tap, sql, sink).await;
+        let copy = copy::run_out(&self.client, &self.tap, sql, sink);
+        let (sink, n_rows, outcome) = self.answer(copy).await;
         let outcome = outcome.map_err(|e| self.failure(e, object, step));
         (sink, outcome.map(|()| n_rows.iter().sum()))
     }
@@ -247,7 +252,8 @@ impl Session {
             return (sink, Vec::new(), Err(error));
         }
         let _turn = self.copying.lock().await;
-        let (sink, n_rows, outcome) = copy::run_out(&self.client, &self.tap, &sql, sink).await;
+        let copy = copy::run_out(&self.client, &self.tap, &sql, sink);
+        let (sink, n_rows, outcome) = self.answer(copy).await;
         // The connection may break behind the last tag.
         let failed = copies.get(n_rows.len()).or(copies.last());
         let object = failed.map_or("COPY", |copy| &*copy.object);
@@ -276,7 +282,7 @@ impl Session {
     ) -> Result<CopyIn<'_>> {
         self.admit(sql).await?;
         let (object, step) = (object.to_string(), step.to_string());
-        match self.client.copy_in::<_, Bytes>(sql).await {
+        match self.answer(self.client.copy_in::<_, Bytes>(sql)).await {
             Ok(sink) => Ok(CopyIn::new(self, object, step, sink)),
             Err(e) => Err(self.failure(e, object, step)),
         }
@@ -320,6 +326,15 @@ impl Session {
         }
     }
 
+    /// Waits for a statement's answer. If this is dropped before it comes, dropping the session asks the server to cancel: it would
+    /// otherwise go on, or wait for a lock, without noticing that nobody is there any more.
+    async fn answer<T>(&self, statement: impl Future<Output = T>) -> T {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let answer = statement.await;
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        answer
+    }
+
     /// The error of a statement; where the connection broke, what broke it.
     pub(super) fn failure(
         &self,
@@ -338,6 +353,14 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        if *self.in_flight.get_mut() > 0
+            && !self.is_closed()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let canceller = self.canceller();
+            // Nobody is left to be told of a failure.
+            runtime.spawn(async move { canceller.cancel().await });
+        }
         // A goodbye would wait behind the rest of an unfinished COPY, which may be hours.
         if self.tap.is_busy()
             && let Some(task) = &self.task
