@@ -4,10 +4,12 @@
 
 mod archive;
 mod fetch;
+mod journal;
 mod read;
 mod records;
 mod report;
 mod rows;
+mod subset;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -21,7 +23,11 @@ use crate::archive::repository::{Repository, archive_of};
 use crate::error::{Error, Result};
 use crate::progress::{Event, Progress};
 
-pub use report::{Affected, Finding, Unreferenced, VerifiedArchive, VerifyReport};
+use journal::Journal;
+
+pub use journal::VerifyJournal;
+pub use report::{Affected, Finding, Portion, Unreferenced, VerifiedArchive, VerifyReport};
+pub use subset::Subset;
 
 /// How to verify.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +36,9 @@ pub struct VerifyOptions {
     pub depth: Depth,
     /// How many chunks are read at once.
     pub jobs: usize,
+    /// Reads only a part of the chunks: at [`Depth::Full`] they are hashed and decoded, but rows are not counted, because they run
+    /// from chunk to chunk. The others are only looked for, and no stamp is written. What is not rows is always read.
+    pub subset: Option<Subset>,
     /// Whether a stamp is written for each archive that is whole; never at [`Depth::Presence`].
     pub stamp: bool,
 }
@@ -39,6 +48,7 @@ impl Default for VerifyOptions {
         VerifyOptions {
             depth: Depth::Full,
             jobs: 4,
+            subset: None,
             stamp: true,
         }
     }
@@ -59,6 +69,10 @@ struct Run<'a> {
     proved: HashSet<Digest>,
     /// Segments that were read whole, by their identity: archives share most of them.
     read: HashMap<Digest, Fingerprint>,
+    /// Chunks of rows whose bytes were read, and all of them.
+    n_read: u64,
+    n_wanted: u64,
+    journal: Journal,
     findings: Vec<Finding>,
 }
 
@@ -69,6 +83,17 @@ pub async fn verify(
     repository: &Repository,
     names: Option<&[ArchiveName]>,
     options: &VerifyOptions,
+    progress: &dyn Progress,
+) -> Result<VerifyReport> {
+    verify_with(repository, names, options, None, progress).await
+}
+
+/// The same with a journal, so that a verification that is interrupted can be resumed.
+pub async fn verify_with(
+    repository: &Repository,
+    names: Option<&[ArchiveName]>,
+    options: &VerifyOptions,
+    journal: Option<&VerifyJournal>,
     progress: &dyn Progress,
 ) -> Result<VerifyReport> {
     let keys = repository.store().list("archives").await?;
@@ -87,6 +112,7 @@ pub async fn verify(
         });
     }
     let mut run = Run::begin(repository, options, progress).await?;
+    let n_known = run.resume(journal);
     records::check_marker(repository, &mut run.findings).await?;
     records::check_records(repository, names, &standing, &mut run.findings).await?;
     let chosen: Vec<ArchiveName> = match names {
@@ -106,11 +132,18 @@ pub async fn verify(
         archives.push(verified);
         progress.event(Event::Task(format!("archive {name}")));
     }
+    let unreferenced = all_readable.then(|| run.unreferenced());
+    run.journal.finish();
     Ok(VerifyReport {
         location: repository.location(),
         depth: options.depth,
+        subset: options.subset.map(|_| Portion {
+            n_read: run.n_read,
+            n_chunks: run.n_wanted,
+        }),
+        n_known,
         archives,
-        unreferenced: all_readable.then(|| run.unreferenced()),
+        unreferenced,
         findings: run.findings,
     })
 }
@@ -133,8 +166,25 @@ impl<'a> Run<'a> {
             referenced: HashSet::new(),
             proved: HashSet::new(),
             read: HashMap::new(),
+            n_read: 0,
+            n_wanted: 0,
+            journal: Journal::none(),
             findings: Vec::new(),
         })
+    }
+
+    /// Takes over what an interrupted verification found; gives how many segments or chunks that is. A part that is read by turns
+    /// has no journal.
+    fn resume(&mut self, journal: Option<&VerifyJournal>) -> u64 {
+        let is_long = self.options.depth > Depth::Presence && self.options.subset.is_none();
+        let Some(journal) = journal.filter(|_| is_long) else {
+            return 0;
+        };
+        let (journal, known) = journal.open(self.repository, self.options.depth);
+        self.journal = journal;
+        self.read = known.read;
+        self.proved = known.proved;
+        (self.read.len() + self.proved.len()) as u64
     }
 
     /// The second value is false if not all chunks that the archive names are known.
@@ -155,7 +205,8 @@ impl<'a> Run<'a> {
         };
         let readable = self.check_contents(&archive, &mut verified).await;
         verified.whole = self.findings.len() == n_before;
-        if verified.whole && self.options.stamp && self.options.depth > Depth::Presence {
+        let is_stamped = self.options.stamp && self.options.subset.is_none();
+        if verified.whole && is_stamped && self.options.depth > Depth::Presence {
             let stamp = Verified {
                 name: name.clone(),
                 manifest: archive.seal(),
@@ -197,3 +248,6 @@ async fn list_chunks(repository: &Repository, folder: &str) -> Result<HashMap<Di
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod partly_tests;

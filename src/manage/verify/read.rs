@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use futures::stream::{self, StreamExt as _};
 
-use super::Run;
-use super::fetch::prove_bytes;
+use super::fetch::{fetch, prove_bytes};
 use super::rows::{SegmentJob, SegmentRows, read_unit, units};
+use super::{Run, VerifyOptions};
 use crate::archive::chunks::{ChunkRef, ChunkStore};
 use crate::archive::digest::Digest;
 use crate::archive::records::Depth;
@@ -36,23 +36,21 @@ impl Run<'_> {
             .map(|unit| async move { read_unit(store, &unit, progress).await })
             .buffer_unordered(self.options.jobs.max(1));
         while let Some(rows) = reading.next().await {
-            for row in rows {
-                if row.damaged.is_empty() && row.problem.is_none() {
-                    self.read
-                        .insert(*identity(row.table, row.segment), row.read);
-                }
-                outcomes.push(row);
-            }
+            let whole = |row: &&SegmentRows| row.damaged.is_empty() && row.problem.is_none();
+            let read = rows.iter().filter(whole);
+            let read = read.map(|row| (identity(row.table, row.segment), row.read));
+            self.journal.segments(read.clone());
+            self.read.extend(read.map(|(digest, read)| (*digest, read)));
+            outcomes.extend(rows);
         }
         outcomes
     }
 
-    /// Looks for every chunk, and hashes it at [`Depth::Bytes`].
+    /// Looks for every chunk, and reads those that are to be read: hashes them, and decodes them at [`Depth::Full`].
     pub(super) async fn prove_all(
         &mut self,
         store: &ChunkStore,
         jobs: Vec<SegmentJob>,
-        depth: Depth,
     ) -> Vec<SegmentRows> {
         let mut chunks: BTreeMap<Digest, ChunkRef> = BTreeMap::new();
         for (chunk, _) in jobs.iter().flat_map(|job| &job.pieces) {
@@ -60,29 +58,37 @@ impl Run<'_> {
                 chunks.insert(chunk.chunk, *chunk);
             }
         }
+        let VerifyOptions { depth, subset, .. } = *self.options;
+        let depth_of = |chunk: &Digest| match subset {
+            Some(subset) if !subset.has(chunk) => Depth::Presence,
+            _ => depth,
+        };
         let (present, in_trash) = (&self.present, &self.in_trash);
         let progress = self.progress;
-        let problems: Vec<(Digest, Result<(), String>)> = stream::iter(chunks.into_values())
+        let mut proving = stream::iter(chunks.into_values())
             .map(|chunk| async move {
                 let found = present.get(&chunk.chunk).or(in_trash.get(&chunk.chunk));
+                let depth = depth_of(&chunk.chunk);
                 let proved = match (found, depth) {
                     (None, _) => Err("is missing".to_owned()),
                     (Some(n), Depth::Presence) if *n != chunk.stored_bytes => {
                         Err(format!("has {n} bytes instead of {}", chunk.stored_bytes))
                     }
                     (Some(_), Depth::Presence) => Ok(()),
-                    (Some(_), _) => prove_bytes(store, &chunk).await,
+                    (Some(_), Depth::Bytes) => prove_bytes(store, &chunk).await,
+                    (Some(_), Depth::Full) => fetch(store, &chunk).await.map(drop),
                 };
                 progress.event(Event::Bytes(chunk.chunk_bytes));
-                (chunk.chunk, proved)
+                (chunk.chunk, depth, proved)
             })
-            .buffer_unordered(self.options.jobs.max(1))
-            .collect()
-            .await;
+            .buffer_unordered(self.options.jobs.max(1));
         let mut damaged = HashMap::new();
-        for (digest, proved) in problems {
+        while let Some((digest, depth, proved)) = proving.next().await {
+            self.n_wanted += 1;
+            self.n_read += u64::from(depth > Depth::Presence);
             match proved {
                 Ok(()) => {
+                    self.journal.chunk(&digest);
                     self.proved.insert(digest);
                 }
                 Err(problem) => {
@@ -90,6 +96,7 @@ impl Run<'_> {
                 }
             }
         }
+        drop(proving);
         let with_damage = |job: SegmentJob| {
             let hit = job.pieces.iter().filter_map(|(chunk, _)| {
                 let problem = damaged.get(&chunk.chunk)?;

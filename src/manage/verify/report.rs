@@ -104,12 +104,25 @@ pub struct VerifyReport {
     pub location: String,
     /// How thoroughly it was verified.
     pub depth: Depth,
+    /// How many chunks were read, if it was not to be all of them.
+    pub subset: Option<Portion>,
+    /// Segments or chunks that an interrupted verification had found right, and that were not read again.
+    pub n_known: u64,
     /// The archives that were looked at, oldest names first.
     pub archives: Vec<VerifiedArchive>,
     /// Everything found.
     pub findings: Vec<Finding>,
     /// Chunks that no archive names: left by interrupted dumps or removed archives, harmless. `None` if that could not be told.
     pub unreferenced: Option<Unreferenced>,
+}
+
+/// How many of the chunks with rows were read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Portion {
+    /// Hashed, and decoded where that was asked for.
+    pub n_read: u64,
+    /// All of them.
+    pub n_chunks: u64,
 }
 
 /// Chunks that no archive names.

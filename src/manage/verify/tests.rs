@@ -12,6 +12,7 @@ use crate::store::{Key, MemoryStore, Put, Store};
 const WITHOUT_STAMP: VerifyOptions = VerifyOptions {
     depth: Depth::Full,
     jobs: 4,
+    subset: None,
     stamp: false,
 };
 
