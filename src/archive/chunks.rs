@@ -16,7 +16,7 @@ use super::cpu::CpuPool;
 use super::digest::Digest;
 use super::index::ChunkPiece;
 use crate::error::{Error, Result};
-use crate::store::{Key, Put, Store};
+use crate::store::{Key, Nowhere, Put, Store};
 
 /// A whole chunk: its name and sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -132,6 +132,13 @@ impl ChunkStore {
     #[must_use]
     pub fn with_known(mut self, known: HashSet<Digest>) -> ChunkStore {
         self.known = Arc::new(known);
+        self
+    }
+
+    /// The same without keeping anything: puts give names only, and nothing can be got.
+    #[must_use]
+    pub fn forgetting(mut self) -> ChunkStore {
+        self.store = Arc::new(Nowhere);
         self
     }
 

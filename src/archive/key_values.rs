@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use crate::archive::index::KeyType;
-use crate::kinds::row::Oid;
+use super::index::KeyType;
 use crate::sql::{Literal, Sql, sql};
 
 const DAY_MICROSECONDS: i64 = 86_400_000_000;
@@ -18,21 +17,8 @@ const DATES: Range<i64> = -2_451_545..2_145_031_949;
 const TIMESTAMPS: Range<i64> = -211_813_488_000_000_000..9_223_371_331_200_000_000;
 
 impl KeyType {
-    /// The type with this OID. Domains are others: their values may be compared by other operators one day.
-    pub(super) fn of_oid(oid: Oid) -> Option<KeyType> {
-        Some(match oid {
-            21 => KeyType::Int2,
-            23 => KeyType::Int4,
-            20 => KeyType::Int8,
-            1082 => KeyType::Date,
-            1114 => KeyType::Timestamp,
-            1184 => KeyType::Timestamptz,
-            _ => return None,
-        })
-    }
-
     /// True if the type has the value, infinities included.
-    pub(super) fn has(self, value: i64) -> bool {
+    pub(crate) fn has(self, value: i64) -> bool {
         match self {
             KeyType::Int2 => i16::try_from(value).is_ok(),
             KeyType::Int4 => i32::try_from(value).is_ok(),
@@ -45,7 +31,7 @@ impl KeyType {
     }
 
     /// True for `infinity` and `-infinity`: between them and other values lies nothing that could divide rows.
-    pub(super) fn is_infinite(self, value: i64) -> bool {
+    pub(crate) fn is_infinite(self, value: i64) -> bool {
         match self {
             KeyType::Int2 | KeyType::Int4 | KeyType::Int8 => false,
             KeyType::Date => [i64::from(i32::MIN), i64::from(i32::MAX)].contains(&value),
@@ -54,7 +40,7 @@ impl KeyType {
     }
 
     /// The value as the server writes it with ISO dates, in UTC.
-    pub(super) fn text(self, value: i64) -> String {
+    pub(crate) fn text(self, value: i64) -> String {
         if self.is_infinite(value) {
             let sign = if value < 0 { "-" } else { "" };
             return format!("{sign}infinity");
@@ -71,7 +57,7 @@ impl KeyType {
     }
 
     /// The value as a literal of the key's own type, so that the comparison is the one of the index.
-    pub(super) fn literal(self, value: i64) -> Sql {
+    pub(crate) fn literal(self, value: i64) -> Sql {
         let name = match self {
             KeyType::Int2 => "int2",
             KeyType::Int4 => "int4",

@@ -13,12 +13,14 @@ pub(crate) mod fixture;
 pub mod index;
 pub mod job_lock;
 pub mod jsonl;
+mod key_values;
 pub mod lease;
 pub mod manifest;
 pub mod marker;
 pub mod name;
 pub mod records;
 pub mod repository;
+pub mod rows_at;
 pub mod sealed;
 
 pub use chunks::{ChunkRef, ChunkStore, StoredChunk};

@@ -38,6 +38,12 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// True if the user said anything of where to connect.
+    pub(crate) fn is_given(&self) -> bool {
+        let texts = [&self.dbname, &self.host, &self.port, &self.username];
+        texts.into_iter().any(Option::is_some) || self.no_password || self.password
+    }
+
     /// Another server, which `dbname` says all of; a password is asked for as here.
     pub(crate) fn elsewhere(&self, dbname: &str) -> Connection {
         Connection {

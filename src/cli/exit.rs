@@ -17,6 +17,8 @@ pub(crate) enum Outcome {
     Problems,
     /// A drill did not pass.
     NotPassed,
+    /// A comparison found differences.
+    Different,
     /// Jobs ended, and the worst of them with this code.
     OfJobs(u8),
 }
@@ -30,6 +32,7 @@ impl Outcome {
             Outcome::Damaged => 11,
             Outcome::Problems => 15,
             Outcome::NotPassed => 16,
+            Outcome::Different => 17,
             Outcome::OfJobs(code) => code,
         }
     }
@@ -109,6 +112,7 @@ mod tests {
             Outcome::Damaged,
             Outcome::Problems,
             Outcome::NotPassed,
+            Outcome::Different,
         ];
         let mut used: Vec<u8> = errors().iter().map(code_of).collect();
         used.extend(outcomes.map(Outcome::exit_code));
@@ -127,5 +131,6 @@ mod tests {
         assert_eq!(Outcome::Damaged.exit_code(), 11);
         assert_eq!(Outcome::Problems.exit_code(), 15);
         assert_eq!(Outcome::NotPassed.exit_code(), 16);
+        assert_eq!(Outcome::Different.exit_code(), 17);
     }
 }

@@ -1,13 +1,10 @@
 //! `pgark list`: the archives of a repository.
 
-use std::path::PathBuf;
-
 use super::output::{columns, diagnostic};
 use super::{Context, choose, exit::Outcome, human, place};
 use crate::archive::Repository;
 use crate::error::Result;
 use crate::manage::list::{ArchiveList, ListCache, ListRow, list, list_with};
-use crate::pg::Environment;
 use crate::store::At;
 use crate::toc::printable;
 
@@ -65,11 +62,7 @@ impl List {
         if self.no_cache || !far || repository.marker_problem().is_some() {
             return Ok(None);
         }
-        let environment = Environment::of_process();
-        let folder = environment.variable("XDG_CACHE_HOME").map(PathBuf::from);
-        let folder = folder.filter(|folder| folder.is_absolute());
-        let folder = folder.or_else(|| Some(environment.home?.join(".cache")));
-        Ok(folder.map(|folder| ListCache::in_folder(folder.join("pgark"))))
+        Ok(place::cache_folder().map(ListCache::in_folder))
     }
 }
 

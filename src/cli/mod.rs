@@ -8,6 +8,7 @@ mod completions;
 mod config;
 mod config_file;
 mod connection;
+mod diff;
 mod doctor;
 mod drill;
 mod dump;
@@ -36,6 +37,7 @@ mod sql;
 mod status;
 mod target;
 mod verify;
+mod watchdog;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -122,6 +124,9 @@ pub(crate) struct Common {
     /// How progress is shown on standard error: bars on a terminal, a line every 10 seconds elsewhere
     #[arg(long, global = true, value_name = "STYLE", default_value = "auto")]
     progress: Style,
+    /// Give up when nothing has moved for so long, no row, byte or statement: 30s, 10min, 2h [default: wait for ever]
+    #[arg(long, global = true, value_name = "TIME", value_parser = dump::parse_time)]
+    stall_timeout: Option<Duration>,
     /// Print help
     #[arg(long, global = true, action = clap::ArgAction::HelpShort)]
     help: Option<bool>,
@@ -138,6 +143,7 @@ enum Verb {
     Verify(verify::Verify),
     Restore(restore::Restore),
     Clone(clone::Clone),
+    Diff(diff::DiffVerb),
     Prune(prune::Prune),
     Replicate(replicate::Replicate),
     Doctor(doctor::Doctor),
@@ -169,9 +175,10 @@ impl Verb {
             Verb::Sql(verb) => verb.run(cx).await,
             Verb::Cat(verb) => verb.run(cx).await,
             Verb::Exec(verb) => verb.run(cx).await,
-            Verb::Verify(verb) => verb.run(cx).await,
+            Verb::Verify(verb) => Box::pin(verb.run(cx)).await,
             Verb::Restore(verb) => Box::pin(verb.run(cx)).await,
             Verb::Clone(verb) => Box::pin(verb.run(cx)).await,
+            Verb::Diff(verb) => verb.run(cx).await,
             Verb::Prune(verb) => verb.run(cx).await,
             Verb::Replicate(verb) => verb.run(cx).await,
             Verb::Doctor(verb) => verb.run(cx).await,
@@ -218,7 +225,8 @@ fn run(verb: &Verb, cx: &Context) -> Result<Outcome> {
         .enable_all()
         .build()
         .map_err(|e| crate::Error::failed("starting", e, "allow the process more threads"))?;
-    let ended = runtime.block_on(signals::interruptible(verb.run(cx)));
+    let work = watchdog::guarded(verb.run(cx), cx.common.stall_timeout, &cx.shown);
+    let ended = runtime.block_on(signals::interruptible(work));
     runtime.shutdown_timeout(SHUTDOWN);
     ended
 }

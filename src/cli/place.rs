@@ -1,5 +1,6 @@
 //! Where archives are: `--repo` becomes a repository. `@NAME` is one of the configuration.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::output::diagnostic;
@@ -37,6 +38,12 @@ pub(crate) async fn open(cx: &Context) -> Result<Repository> {
     Repository::open_for_reading(store).await
 }
 
+/// Opens another repository to read archives.
+pub(crate) async fn open_other(text: &str, cx: &Context) -> Result<Repository> {
+    let store = opened(&named(text, cx).await?, Opening::Existing).await?;
+    Repository::open_for_reading(store).await
+}
+
 /// Opens the repository that `--repo` names to change what is in it.
 pub(crate) async fn open_to_change(cx: &Context) -> Result<Repository> {
     let store = opened(&of(cx).await?, Opening::Existing).await?;
@@ -58,4 +65,13 @@ pub(crate) async fn opened(place: &Place, opening: Opening) -> Result<Arc<dyn St
     }
     let environment = Environment::of_process();
     store::open(place, opening, &|name| environment.variable(name)).await
+}
+
+/// Where this program may remember things: `$XDG_CACHE_HOME/pgark`, else `~/.cache/pgark`.
+pub(crate) fn cache_folder() -> Option<PathBuf> {
+    let environment = Environment::of_process();
+    let folder = environment.variable("XDG_CACHE_HOME").map(PathBuf::from);
+    let folder = folder.filter(|folder| folder.is_absolute());
+    let folder = folder.or_else(|| Some(environment.home?.join(".cache")))?;
+    Some(folder.join("pgark"))
 }

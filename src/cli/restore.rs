@@ -38,6 +38,8 @@ Examples:
   pgark restore -d shop --replace              the newest archive instead of what is in shop now, which stays
                                                as shop_before_TIME until --drop-old; --undo goes back to it
   pgark restore -d shop --drop-old             drop what --replace has kept of shop
+  pgark restore shop-20261122T020000Z -d shop_saved --salvage
+                                               what is whole of a damaged archive
   pgark restore -d shop --skip-unsupported     into an older server, without what it cannot hold
   pgark restore --all -h new.example.com       the newest set of `pgark dump --all` into a new cluster
   pgark restore --globals-only -h new.example.com
@@ -68,6 +70,9 @@ pub(crate) struct Restore {
     cluster: ClusterRestore,
     #[command(flatten)]
     how: How,
+    /// Take what is whole from a damaged archive; the ranges of rows that are lost are named, and the exit code is 3
+    #[arg(long, help_heading = "How", conflicts_with_all = ["replace", "all", "globals_only"])]
+    salvage: bool,
 }
 
 /// How a restore works.
@@ -186,7 +191,10 @@ impl How {
 
 impl Restore {
     fn options(&self, selection: Selection) -> RestoreOptions {
-        self.how.options(&self.names, selection)
+        RestoreOptions {
+            salvage: self.salvage,
+            ..self.how.options(&self.names, selection)
+        }
     }
 
     pub(crate) async fn run(&self, cx: &Context) -> Result<Outcome> {
@@ -304,6 +312,16 @@ pub(crate) fn print_problems(report: &RestoreReport, cx: &Context) {
             diagnostic(format!("  and {n_more} more"));
         }
     }
+    for lost in &report.lost_rows {
+        diagnostic(format!(
+            "lost: {}, {}: {} of {}: {}",
+            lost.object,
+            lost.range,
+            human::exact(lost.n_rows),
+            human::things(lost.n_rows + lost.n_kept, "row"),
+            lost.chunks.join("; ")
+        ));
+    }
     for skip in &report.skipped {
         diagnostic(format!("skipped: {}: {}", skip.object, skip.reason));
     }
@@ -399,6 +417,10 @@ pub(crate) fn done(source: &str, report: &RestoreReport, time: Duration) -> Stri
     let n_left_out: u64 = report.left_out.iter().map(|table| table.n_rows).sum();
     if n_left_out > 0 {
         parts.push(format!("{} left out", human::things(n_left_out, "row")));
+    }
+    let n_lost: u64 = report.lost_rows.iter().map(|lost| lost.n_rows).sum();
+    if n_lost > 0 {
+        parts.push(format!("{} lost", human::things(n_lost, "row")));
     }
     parts.join("; ")
 }

@@ -8,7 +8,7 @@ use crate::archive::digest::Digest;
 use crate::archive::index::{CellKey, KeyRange, TableIndex};
 use crate::archive::manifest::{Group, Scope};
 use crate::archive::name::ArchiveName;
-use crate::archive::repository::{GroupFilter, Repository, manifest_key};
+use crate::archive::repository::{Archive, GroupFilter, Repository, manifest_key};
 use crate::error::{Error, Result};
 
 /// The group that the dump's archive belongs to.
@@ -85,6 +85,29 @@ impl CutBefore {
 }
 
 impl Before {
+    /// What this archive tells a dump that is to be cut as it was.
+    pub(super) async fn of(archive: &Archive) -> Result<Before> {
+        let (entries, indexes) = (archive.entries().await?, archive.table_indexes().await?);
+        let mut cuts = HashMap::new();
+        let mut chunks = HashSet::new();
+        for index in indexes {
+            let pieces = index.segments.iter().flat_map(|segment| &segment.pieces);
+            chunks.extend(pieces.map(|piece| piece.chunk));
+            let entry = entries.get(index.entry.0 as usize);
+            let Some(crate::toc::DataOf::Table { target, .. }) =
+                entry.and_then(|entry| entry.data.as_ref())
+            else {
+                continue;
+            };
+            cuts.extend(CutBefore::of(&index).map(|cut| (target.text(), cut)));
+        }
+        Ok(Before {
+            archive: Some(archive.name().clone()),
+            cuts,
+            chunks,
+        })
+    }
+
     /// Once the lease stands: an archive that was removed before protects nothing, and its chunks are sent again.
     pub(super) async fn forget_if_gone(&mut self, repository: &Repository) -> Result<()> {
         if let Some(name) = &self.archive
@@ -115,26 +138,5 @@ pub(super) async fn previous(repository: &Repository, group: &Group) -> Result<B
         }
         Err(error) => return Err(error),
     };
-    let (Ok(entries), Ok(indexes)) = (archive.entries().await, archive.table_indexes().await)
-    else {
-        return Ok(Before::default());
-    };
-    let mut cuts = HashMap::new();
-    let mut chunks = HashSet::new();
-    for index in indexes {
-        let pieces = index.segments.iter().flat_map(|segment| &segment.pieces);
-        chunks.extend(pieces.map(|piece| piece.chunk));
-        let entry = entries.get(index.entry.0 as usize);
-        let Some(crate::toc::DataOf::Table { target, .. }) =
-            entry.and_then(|entry| entry.data.as_ref())
-        else {
-            continue;
-        };
-        cuts.extend(CutBefore::of(&index).map(|cut| (target.text(), cut)));
-    }
-    Ok(Before {
-        archive: Some(archive.manifest().name.clone()),
-        cuts,
-        chunks,
-    })
+    Ok(Before::of(&archive).await.unwrap_or_default())
 }

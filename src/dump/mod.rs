@@ -11,7 +11,6 @@ pub mod globals;
 mod group;
 mod key_columns;
 mod key_ranges;
-mod key_values;
 mod large_objects;
 mod links;
 pub(crate) mod live;
@@ -28,6 +27,7 @@ mod sizes;
 mod source;
 mod spent;
 mod split;
+mod survey;
 mod table_locks;
 mod values;
 mod wide_rows;
@@ -43,6 +43,7 @@ use jiff::Timestamp;
 pub use self::options::DumpOptions;
 pub use self::report::{DumpReport, Planned, PlannedTable};
 pub use self::spent::Spent;
+pub use self::survey::survey;
 
 use self::catalog_phase::{Looked, look};
 use self::group::{Before, CutBefore, group_of, previous};
@@ -55,6 +56,7 @@ use self::spent::{Stopwatch, milliseconds};
 use self::split::Method;
 use self::writing::{ArchivePlace, Committed, Rows, write};
 use crate::archive::buffer::BufferPool;
+use crate::archive::chunker::ChunkSettings;
 use crate::archive::chunks::ChunkStore;
 use crate::archive::lease::{Lease, LeaseKind};
 use crate::archive::manifest::Group;
@@ -101,7 +103,7 @@ pub async fn dump(
     };
     let (facts, n_relations) = (looked.facts.clone(), looked.n_relations);
     let looking = started.elapsed();
-    let written = run.read_and_write(looked, group, before).await;
+    let written = Box::pin(run.read_and_write(looked, group, before)).await;
     let released = lease.release().await;
     let written = written.map_err(|error| refusals::explain(error, &facts, n_relations))?;
     released?;
@@ -165,7 +167,13 @@ impl Run<'_> {
         let tables = plan.tables.clone();
         let n_ranges = plan.objects.ranges.len();
         let large_objects = plan.large_objects.map(|entry| (entry, n_ranges));
-        let read = self.read_rows(&looked, plan, &chunks).await?;
+        let rows = RowsCx {
+            source: self.source,
+            options: self.options,
+            progress: self.progress,
+            settings,
+        };
+        let read = rows.read(&looked, plan, &chunks).await?;
         let mut stopwatch = Stopwatch::new();
         self.progress.event(Event::Phase {
             name: "archive",
@@ -200,13 +208,18 @@ impl Run<'_> {
         committed.spent.archive_ms = milliseconds(stopwatch.lap());
         Ok(committed)
     }
+}
 
-    async fn read_rows(
-        &self,
-        looked: &Looked,
-        plan: DataPlan,
-        chunks: &ChunkStore,
-    ) -> Result<Read> {
+/// Whose rows are read, how, and who is told.
+struct RowsCx<'a> {
+    source: &'a ConnSettings,
+    options: &'a DumpOptions,
+    progress: &'a Arc<dyn Progress>,
+    settings: ChunkSettings,
+}
+
+impl RowsCx<'_> {
+    async fn read(&self, looked: &Looked, plan: DataPlan, chunks: &ChunkStore) -> Result<Read> {
         let n_jobs = plan.jobs.len();
         let phase = Event::Phase {
             name: "data",
@@ -223,13 +236,12 @@ impl Run<'_> {
             row_security: self.options.enable_row_security,
             without_snapshot: self.options.without_snapshot,
         };
-        let settings = self.repository.marker().chunks;
-        let chunk_bytes = usize::try_from(settings.bytes_max).expect("a chunk fits in memory");
+        let chunk_bytes = usize::try_from(self.settings.bytes_max).expect("a chunk fits in memory");
         let pool = BufferPool::new(BUFFERS_PER_JOB * n_workers + 1, chunk_bytes);
         let reading = Reading::new(
             plan,
             chunks.clone(),
-            settings,
+            self.settings,
             pool,
             Arc::clone(self.progress),
         );

@@ -225,7 +225,7 @@ pub(super) fn with_value(
 }
 
 /// Segments by table, in block order; a table that turned to binary on the way keeps only that.
-fn gather(
+pub(super) fn gather(
     tables: &[TablePlan],
     large_objects: Option<(EntryId, usize)>,
     segments: Vec<SegmentRead>,

@@ -194,10 +194,11 @@ impl Examined {
                 .await;
         }
         if !damages.is_empty() && self.findings.is_empty() {
+            let remedy = "`pgark verify --heal --from REPO` fetches whole copies, `pgark restore --salvage` takes what is whole";
             return Err(Error::corrupt(
                 format_args!("archive {}", archive.name()),
                 "its rows; nothing was changed",
-                damages.join("; "),
+                format_args!("{}; {remedy}", damages.join("; ")),
             ));
         }
         let mut findings: Vec<String> = damages

@@ -48,7 +48,7 @@ pub(super) async fn run(
         heavy_max: workers.len(),
     };
     let is_heavy = tasks.iter().any(|planned| planned.task.heavy);
-    let shares = match workers.first() {
+    let given = match workers.first() {
         Some(worker) if is_heavy => Some(Shares::new(
             share::means(shared, worker, workers.len()).await?,
         )),
@@ -63,7 +63,7 @@ pub(super) async fn run(
         selection,
         tasks: Arc::new(tasks),
         scheduler,
-        shares,
+        shares: given,
         idle: workers,
         running: JoinSet::new(),
         waiting: None,

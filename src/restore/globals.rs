@@ -14,7 +14,7 @@ use super::text::Declared;
 use super::wanted::Promised;
 use super::work::{Definition, Unit};
 use super::worker::Worker;
-use super::{Chosen, adapt, definitions, prove, rename, restore_chosen};
+use super::{Chosen, Proved, adapt, definitions, prove, rename, restore_chosen};
 use crate::archive::Archive;
 use crate::archive::manifest::Scope;
 use crate::error::{Error, Result};
@@ -68,7 +68,9 @@ async fn findings_of(
     mut chosen: Chosen,
     progress: &Arc<dyn Progress>,
 ) -> Result<Vec<String>> {
-    let (indexes, damages) = prove(archive, options, &mut chosen, progress).await?;
+    let Proved {
+        indexes, damages, ..
+    } = prove(archive, options, &mut chosen, progress).await?;
     let chunks = archive.repository().chunks(1);
     let shared = Shared::new(target, options, chunks, Arc::clone(progress));
     let examined = examine(archive, &shared, options, &chosen, &indexes).await?;

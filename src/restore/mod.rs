@@ -36,6 +36,7 @@ mod prove;
 mod rename;
 mod report;
 mod row_order;
+mod salvage;
 mod select;
 mod share;
 mod shared;
@@ -59,6 +60,7 @@ pub use report::{
     Checked, Difference, Dropped, Failure, Forbidden, LeftRow, LeftRows, Loss, Mention, Phase,
     Renamed, RestoreReport, Skip,
 };
+pub use salvage::LostRows;
 
 use self::adapt::Route;
 use self::check::CheckCx;
@@ -152,7 +154,11 @@ async fn restore_chosen(
     progress: Arc<dyn Progress>,
 ) -> Result<RestoreReport> {
     let mut clock = Clock::new();
-    let (indexes, damages) = prove(archive, options, &mut chosen, &progress).await?;
+    let Proved {
+        indexes,
+        damages,
+        lost,
+    } = prove(archive, options, &mut chosen, &progress).await?;
     clock.lap("verify");
 
     let chunks = archive.repository().chunks(1);
@@ -203,6 +209,7 @@ async fn restore_chosen(
     let first = settle(session, options).await?;
     clock.lap("preflight");
     let mut report = run.all(first, ledger, &mut clock).await?;
+    report.lost_rows = lost;
     guard.finish();
     target.dbname().clone_into(&mut report.database);
     report.dropped = dropped.filter(|_| !report.rolled_back);
@@ -233,13 +240,22 @@ fn routed(n_roots: usize, reason: &str) -> Option<String> {
     })
 }
 
-/// Reads and proves what is to be restored; gives the damages.
+/// What is known of the rows before the first change.
+struct Proved {
+    indexes: Indexes,
+    /// What a restore is refused for.
+    damages: Vec<String>,
+    /// What cannot be restored of rows, where that is accepted; the indexes are without it.
+    lost: Vec<LostRows>,
+}
+
+/// Reads and proves what is to be restored.
 async fn prove(
     archive: &Archive,
     options: &RestoreOptions,
     chosen: &mut Chosen,
     progress: &Arc<dyn Progress>,
-) -> Result<(Indexes, Vec<String>)> {
+) -> Result<Proved> {
     let (mut indexes, mut damages) = match &chosen.feed {
         Some(feed) => {
             let wanted = feed.indexes().into_iter();
@@ -254,11 +270,24 @@ async fn prove(
         declared.close().await;
     }
     let selection = &chosen.selection;
+    let mut lost = Vec::new();
     if damages.is_empty() && chosen.feed.is_none() {
-        let hash = options.verify_chunks;
-        damages = prove::prove_chunks(archive, selection, &indexes, hash, progress).await?;
+        let hash = options.verify_chunks || options.salvage;
+        let bad;
+        (damages, bad) = prove::prove_chunks(archive, selection, &indexes, hash, progress).await?;
+        if !options.salvage {
+            damages.extend(prove::named(&bad, selection));
+        } else if damages.is_empty() {
+            let bad = bad.into_iter().map(|(chunk, _, why)| (chunk.chunk, why));
+            let bad = bad.collect();
+            lost = salvage::salvage(archive, selection, &mut indexes, &bad).await?;
+        }
     }
-    Ok((indexes, damages))
+    Ok(Proved {
+        indexes,
+        damages,
+        lost,
+    })
 }
 
 /// What a restore would say before its first change.
@@ -566,6 +595,7 @@ impl Run<'_> {
             skipped: ledger.skipped,
             forbidden: ledger.forbidden,
             left_out: ledger.left_out.into_values().collect(),
+            lost_rows: Vec::new(),
             warnings: ledger.warnings,
             phases: Vec::new(),
             checked: outcome.checked,

@@ -60,6 +60,8 @@ pub struct RestoreOptions {
     pub check: Check,
     /// Hash every stored byte of the chosen rows before the first change. Without it only presence and size are looked at.
     pub verify_chunks: bool,
+    /// Restore what is whole of a damaged archive; the rows that are lost are named in the report. The archive's lists must be whole.
+    pub salvage: bool,
     /// Memory in MiB for all index builds together, shared out by how many may run at once; `None` leaves the server's setting.
     pub index_memory_mib: Option<u32>,
     /// Parallel workers of the server for one index build; `None` leaves the server's setting.
@@ -86,6 +88,7 @@ impl Default for RestoreOptions {
             analyze: true,
             check: Check::Counts,
             verify_chunks: true,
+            salvage: false,
             index_memory_mib: None,
             index_workers: None,
         }

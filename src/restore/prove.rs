@@ -79,14 +79,14 @@ fn sum(mut numbers: impl Iterator<Item = u64>) -> Option<u64> {
 }
 
 /// Looks for every chunk of the chosen rows; with `hash` every stored byte is read and hashed, else presence and size count.
-/// Gives the damages, each with a table whose rows are in the chunk.
+/// Gives what the data index says wrongly, and the chunks that are bad, each with an entry whose rows are in it.
 pub(super) async fn prove_chunks(
     archive: &Archive,
     selection: &Selection,
     indexes: &Indexes,
     hash: bool,
     progress: &Arc<dyn Progress>,
-) -> Result<Vec<String>> {
+) -> Result<(Vec<String>, Vec<BadChunk>)> {
     let mut used_by: BTreeMap<Digest, (ChunkRef, EntryId)> = BTreeMap::new();
     let mut damages = Vec::new();
     for index in indexes.values() {
@@ -115,15 +115,22 @@ pub(super) async fn prove_chunks(
     } else {
         look_for_all(&store, &chunks).await?
     };
-    damages.extend(bad.into_iter().map(|(chunk, entry, problem)| {
-        let object = object_of(selection.entry(entry));
+    Ok((damages, bad))
+}
+
+/// Bad chunks as a refusal names them.
+pub(super) fn named<'a>(
+    bad: &'a [BadChunk],
+    selection: &'a Selection,
+) -> impl Iterator<Item = String> + 'a {
+    bad.iter().map(|(chunk, entry, problem)| {
+        let object = object_of(selection.entry(*entry));
         format!("{object}: {}: {problem}", chunk.key())
-    }));
-    Ok(damages)
+    })
 }
 
 /// A chunk, an entry whose rows are in it, and what is wrong with it.
-type BadChunk = (ChunkRef, EntryId, String);
+pub(super) type BadChunk = (ChunkRef, EntryId, String);
 
 async fn hash_all(
     store: &ChunkStore,

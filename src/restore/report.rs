@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::careful::{self, LeftOut};
 use super::forbidden::{forbids, part_name};
+use super::salvage::LostRows;
 use super::select::Selection;
 use super::text;
 use super::worker::Refused;
@@ -184,6 +185,8 @@ pub struct RestoreReport {
     pub skipped: Vec<Skip>,
     /// Rows that the target's encoding cannot hold; the others of their tables are there.
     pub left_out: Vec<LeftRows>,
+    /// Rows that are lost with damaged chunks of the archive, where a restore of the others was asked for.
+    pub lost_rows: Vec<LostRows>,
     /// What the target forbids the restoring role.
     pub forbidden: Vec<Forbidden>,
     /// Entries that were not tried because the restore stopped at the first failure.
@@ -213,7 +216,8 @@ impl RestoreReport {
     pub fn is_complete(&self) -> bool {
         let same = self.checked.as_ref().is_none_or(|c| c.different.is_empty());
         let done = self.failed.is_empty() && self.skipped.is_empty() && self.not_tried == 0;
-        done && self.forbidden.is_empty() && self.left_out.is_empty() && same
+        let all_rows = self.left_out.is_empty() && self.lost_rows.is_empty();
+        done && self.forbidden.is_empty() && all_rows && same
     }
 }
 

@@ -16,12 +16,14 @@ pub(crate) mod fault;
 pub(crate) mod hooked;
 mod local;
 mod memory;
+mod nowhere;
 mod object;
 mod open;
 mod room;
 
 pub use local::LocalStore;
 pub use memory::MemoryStore;
+pub use nowhere::Nowhere;
 pub use object::BucketStore;
 pub use open::{At, Opening, Variables, open};
 pub use room::Room;

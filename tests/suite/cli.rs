@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::support::{Database, Server, block_on, majors, pgark};
 
-const VERBS: [&str; 19] = [
+const VERBS: [&str; 20] = [
     "dump",
     "list",
     "show",
@@ -20,6 +20,7 @@ const VERBS: [&str; 19] = [
     "verify",
     "restore",
     "clone",
+    "diff",
     "replicate",
     "prune",
     "doctor",
@@ -568,5 +569,65 @@ fn a_signal_ends_the_work_on_the_server_too() {
             assert_eq!(err, "cancelled\n");
             until("0\n");
         }
+    }
+}
+
+#[test]
+fn what_does_not_move_is_given_up_loudly_and_leaves_nothing_on_the_server() {
+    let database = Server::shared(majors()[0]).create_database("stalled");
+    block_on(database.batch("CREATE TABLE t (i int); INSERT INTO t VALUES (1)"));
+    let mut holder = exec(&database)
+        .args([
+            "-c",
+            "BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)",
+        ])
+        .spawn()
+        .unwrap();
+    let locked = "SELECT count(*) > 0 FROM pg_locks WHERE relation = 't'::regclass AND mode = 'AccessExclusiveLock'";
+    becomes(&database, locked, "t");
+    let folder = tempfile::tempdir().unwrap();
+    let began = Instant::now();
+    let mut dump = pgark();
+    dump.args([
+        "dump",
+        "--stall-timeout",
+        "2s",
+        "-d",
+        &database.conninfo(),
+        "-r",
+    ]);
+    let (_, err) = ends_with(1, dump.arg(folder.path()));
+    let took = began.elapsed();
+    assert!((2..15).contains(&took.as_secs()), "{took:?}");
+    assert!(
+        err.contains("nothing has moved for 2.0 s: phase catalog"),
+        "{err}"
+    );
+    assert!(err.contains("pg_locks"), "{err}");
+    let left = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'pgark dump%'";
+    becomes(&database, left, "0");
+    Command::new("kill")
+        .arg(holder.id().to_string())
+        .status()
+        .unwrap();
+    holder.wait().unwrap();
+    let mut dump = pgark();
+    dump.args([
+        "dump",
+        "--stall-timeout",
+        "1min",
+        "-d",
+        &database.conninfo(),
+        "-r",
+    ]);
+    ends_with(0, dump.arg(folder.path()));
+}
+
+/// Waits until a query has this answer.
+fn becomes(database: &Database, question: &str, wanted: &str) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while database.psql(question).trim() != wanted {
+        assert!(Instant::now() < until, "{question} is not {wanted}");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -7,6 +7,7 @@ mod lines;
 use std::collections::HashSet;
 use std::io::{self, IsTerminal as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use clap::ValueEnum;
 
@@ -34,7 +35,36 @@ pub(crate) enum Style {
 pub(crate) struct Shown(Arc<Reporter>);
 
 #[derive(Debug)]
-struct Reporter(Mutex<State>);
+struct Reporter {
+    state: Mutex<State>,
+    heard: Mutex<LastHeard>,
+}
+
+/// What was heard last of the work.
+#[derive(Debug, Clone)]
+pub(crate) struct LastHeard {
+    /// When.
+    pub(crate) at: Instant,
+    /// The phase it is in.
+    pub(crate) phase: Option<&'static str>,
+    /// The step of it that ended last.
+    pub(crate) task: Option<String>,
+}
+
+impl LastHeard {
+    fn note(&mut self, event: &Event) {
+        // To be told again what one waits for is no progress.
+        if matches!(event, Event::Warning(_)) {
+            return;
+        }
+        self.at = Instant::now();
+        match event {
+            Event::Phase { name, .. } => (self.phase, self.task) = (Some(*name), None),
+            Event::Task(task) => self.task = Some(task.clone()),
+            _ => {}
+        }
+    }
+}
 
 #[derive(Debug)]
 struct State {
@@ -59,10 +89,22 @@ impl Shown {
             Style::Auto | Style::Lines => Display::Lines(Lines::default()),
             Style::None => Display::Nothing,
         };
-        Shown(Arc::new(Reporter(Mutex::new(State {
-            display,
-            warned: HashSet::new(),
-        }))))
+        Shown(Arc::new(Reporter {
+            state: Mutex::new(State {
+                display,
+                warned: HashSet::new(),
+            }),
+            heard: Mutex::new(LastHeard {
+                at: Instant::now(),
+                phase: None,
+                task: None,
+            }),
+        }))
+    }
+
+    /// What was heard last.
+    pub(crate) fn last_heard(&self) -> LastHeard {
+        self.0.heard().clone()
     }
 
     /// For the library.
@@ -93,7 +135,11 @@ impl Shown {
 
 impl Reporter {
     fn open(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn heard(&self) -> MutexGuard<'_, LastHeard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -115,6 +161,7 @@ impl State {
 
 impl Progress for Reporter {
     fn event(&self, event: Event) {
+        self.heard().note(&event);
         let mut state = self.open();
         if let Event::Warning(warning) = &event {
             state.warn(warning);
