@@ -75,13 +75,15 @@ pub struct SeenLease {
 /// How long an unreadable lease counts.
 const UNREADABLE_LASTS_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// A lease that is held, and renewed from time to time. Dropping it leaves it to expire; [`Lease::release`] ends it.
+/// A lease that is held, and renewed from time to time. [`Lease::release`] ends it. Dropping it ends it too, in the background and
+/// as far as the process lives on; else it expires.
 #[derive(Debug)]
 pub struct Lease {
     repository: Repository,
     held: Arc<Mutex<Held>>,
     since_ms: i64,
     renewing: AbortHandle,
+    released: bool,
 }
 
 /// The newest lease of a holder, and the one before it.
@@ -99,7 +101,25 @@ struct Held {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.renewing.abort();
+        if self.released {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (repository, held) = (self.repository.clone(), Arc::clone(&self.held));
+            runtime.spawn(async move {
+                // What stays expires.
+                let _ = remove(&repository, &*held.lock().await).await;
+            });
+        }
     }
+}
+
+async fn remove(repository: &Repository, held: &Held) -> Result<()> {
+    let store = repository.store();
+    for key in held.before.iter().chain([&held.key]) {
+        store.delete(key).await?;
+    }
+    store.flush().await
 }
 
 impl Lease {
@@ -142,6 +162,7 @@ impl Lease {
             held,
             since_ms,
             renewing: renewing.abort_handle(),
+            released: false,
         })
     }
 
@@ -185,16 +206,19 @@ impl Lease {
         prove(&self.repository, &held).await
     }
 
+    /// As if the process had been killed.
+    #[cfg(test)]
+    pub(crate) fn kill(mut self) {
+        self.released = true;
+    }
+
     /// Ends the lease.
-    pub async fn release(self) -> Result<()> {
+    pub async fn release(mut self) -> Result<()> {
+        self.released = true;
         // A renewal under way ends first, so that nothing of it is left.
         let held = self.held.lock().await;
         self.renewing.abort();
-        let store = self.repository.store();
-        for key in held.before.iter().chain([&held.key]) {
-            store.delete(key).await?;
-        }
-        store.flush().await
+        remove(&self.repository, &held).await
     }
 }
 

@@ -623,6 +623,51 @@ fn what_does_not_move_is_given_up_loudly_and_leaves_nothing_on_the_server() {
     ends_with(0, dump.arg(folder.path()));
 }
 
+#[test]
+fn an_interrupted_dump_leaves_no_session_no_lease_and_no_archive() {
+    let database = Server::shared(majors()[0]).create_database("interrupted");
+    block_on(
+        database.batch("CREATE TABLE t (i int); INSERT INTO t SELECT generate_series(1, 100)"),
+    );
+    for signal in ["INT", "TERM"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut dump = pgark();
+        dump.args([
+            "dump",
+            "--where",
+            "t=pg_sleep(10) IS NOT NULL",
+            "-d",
+            &database.conninfo(),
+            "-r",
+        ]);
+        let mut child = dump
+            .arg(folder.path())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let running = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY%'";
+        becomes(&database, running, "1");
+        let files =
+            |kind: &str| std::fs::read_dir(folder.path().join(kind)).map_or(0, Iterator::count);
+        assert_eq!(files("leases"), 1);
+        let began = Instant::now();
+        let pid = child.id().to_string();
+        Command::new("kill")
+            .args(["-s", signal, &pid])
+            .status()
+            .unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        assert!(
+            began.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            began.elapsed()
+        );
+        assert_eq!((files("leases"), files("archives")), (0, 0));
+        let left = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'pgark%'";
+        becomes(&database, left, "0");
+    }
+}
+
 /// Waits until a query has this answer.
 fn becomes(database: &Database, question: &str, wanted: &str) {
     let until = Instant::now() + Duration::from_secs(20);
