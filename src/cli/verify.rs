@@ -15,7 +15,7 @@ use crate::manage::heal::{Healed, heal};
 use crate::manage::verify::{Subset, VerifyJournal, VerifyOptions, VerifyReport, verify_with};
 use crate::toc::printable;
 
-/// Proves that archives are whole; needs no server
+/// Proves that archives are whole, without a server; or compares one with a database
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
