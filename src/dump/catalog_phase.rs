@@ -206,7 +206,8 @@ async fn read_once(
             async { Ok(build(&catalog, session, (locked, facts), options)) }
         )
     };
-    let (changed, (sizes, unknown, mut toc)) = fresh::changed(session, open, meanwhile).await?;
+    let (changed, (sizes, unknown, mut toc)) =
+        Box::pin(fresh::changed(session, open, meanwhile)).await?;
     let unknown = unknown
         .into_iter()
         .map(|Unknown { what, reason }| Skipped { what, reason });

@@ -86,7 +86,7 @@ pub async fn dump(
     progress: Arc<dyn Progress>,
 ) -> Result<DumpReport> {
     let started = Instant::now();
-    let (looked, created) = begin(source, options, progress.as_ref()).await?;
+    let (looked, created) = Box::pin(begin(source, options, progress.as_ref())).await?;
     let group = group_of(&looked, options);
     let mut before = previous(repository, &group).await?;
     let purpose = format!("dump of {}", looked.facts.database.name);

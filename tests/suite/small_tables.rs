@@ -190,7 +190,7 @@ async fn dump_with_trap(server: &Server, trap: Trap) -> (Vec<usize>, Vec<(CopyFo
 async fn a_row_too_wide_for_text_in_the_middle_of_a_pack_comes_in_binary_and_the_others_once() {
     for major in majors() {
         let server = Server::shared(major);
-        let (n_tables, read) = dump_with_trap(&server, Trap::TooWide).await;
+        let (n_tables, read) = Box::pin(dump_with_trap(&server, Trap::TooWide)).await;
         // All of them, then those behind the trap, then it; those before it are not read again.
         assert_eq!(n_tables, [19, 9, 1], "{major}");
         let mut expected = vec![(CopyFormat::Text, 1); 18];
@@ -203,7 +203,7 @@ async fn a_row_too_wide_for_text_in_the_middle_of_a_pack_comes_in_binary_and_the
 async fn a_connection_that_ends_in_the_middle_of_a_pack_costs_the_tables_behind_it() {
     for major in majors() {
         let server = Server::shared(major);
-        let (n_tables, read) = dump_with_trap(&server, Trap::End).await;
+        let (n_tables, read) = Box::pin(dump_with_trap(&server, Trap::End)).await;
         assert_eq!(n_tables, [19, 10], "{major}");
         let mut expected = vec![(CopyFormat::Text, 1); 18];
         expected.push((CopyFormat::Text, 3));
