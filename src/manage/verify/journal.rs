@@ -3,8 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -16,20 +17,34 @@ use crate::archive::repository::Repository;
 /// What was read longer ago is read again.
 const BELIEVED: SignedDuration = SignedDuration::from_hours(7 * 24);
 
+/// What is over sooner is not worth a file.
+const WORTH_IT: Duration = Duration::from_secs(10);
+
 /// Where the journal of a repository is kept.
 #[derive(Debug, Clone)]
 pub struct VerifyJournal {
     folder: PathBuf,
     resumes: bool,
+    after: Duration,
 }
 
 impl VerifyJournal {
-    /// Journals in `folder`, which is made when it is needed. With `resumes` what an interrupted verification of the same
+    /// Journals in `folder`, which is made when a verification lasts longer than ten seconds. With `resumes` what an interrupted verification of the same
     /// repository and depth found is believed, else it is forgotten.
     pub fn in_folder(folder: impl Into<PathBuf>, resumes: bool) -> VerifyJournal {
         VerifyJournal {
             folder: folder.into(),
             resumes,
+            after: WORTH_IT,
+        }
+    }
+
+    /// The same, written from the first moment.
+    #[cfg(test)]
+    pub(super) fn at_once(self) -> VerifyJournal {
+        VerifyJournal {
+            after: Duration::ZERO,
+            ..self
         }
     }
 
@@ -52,11 +67,14 @@ impl VerifyJournal {
         } else {
             Known::default()
         };
-        let writing = begin(&path, depth, !known.is_empty()).ok();
-        let journal = Journal {
+        let journal = Journal(Some(Pending {
             path,
-            file: writing.map(BufWriter::new),
-        };
+            depth,
+            goes_on: !known.is_empty(),
+            due: Instant::now() + self.after,
+            held: String::new(),
+            file: None,
+        }));
         (journal, known)
     }
 }
@@ -127,20 +145,27 @@ fn begin(path: &Path, depth: Depth, goes_on: bool) -> std::io::Result<File> {
     Ok(file)
 }
 
-/// A journal that is being written.
+/// A journal that is being written; `None` if nothing is noted.
 #[derive(Debug)]
-pub(super) struct Journal {
+pub(super) struct Journal(Option<Pending>);
+
+#[derive(Debug)]
+struct Pending {
     path: PathBuf,
-    file: Option<BufWriter<File>>,
+    depth: Depth,
+    /// True if lines are added to what was found before.
+    goes_on: bool,
+    /// When the file is made.
+    due: Instant,
+    /// Lines from before that.
+    held: String,
+    file: Option<File>,
 }
 
 impl Journal {
     /// Nothing is noted.
     pub(super) fn none() -> Journal {
-        Journal {
-            path: PathBuf::new(),
-            file: None,
-        }
+        Journal(None)
     }
 
     /// Notes segments that were read whole.
@@ -157,22 +182,35 @@ impl Journal {
     }
 
     fn write(&mut self, lines: &str) {
-        let Some(file) = &mut self.file else {
-            return;
-        };
-        // What is in the system's hands outlives a kill of this program.
-        let written = file.write_all(lines.as_bytes()).and_then(|()| file.flush());
-        if written.is_err() {
-            self.file = None;
+        if let Some(pending) = &mut self.0
+            && pending.write(lines).is_err()
+        {
+            self.0 = None;
         }
     }
 
     /// The verification went to its end: there is nothing to resume.
     pub(super) fn finish(self) {
-        if self.file.is_some() {
+        if let Some(pending) = self.0 {
             // One that stays is believed for some days only.
-            let _ = fs::remove_file(&self.path);
+            let _ = fs::remove_file(&pending.path);
         }
+    }
+}
+
+impl Pending {
+    fn write(&mut self, lines: &str) -> std::io::Result<()> {
+        if self.file.is_none() && Instant::now() < self.due {
+            self.held.push_str(lines);
+            return Ok(());
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(begin(&self.path, self.depth, self.goes_on)?),
+        };
+        // What is in the system's hands outlives a kill of this program.
+        file.write_all(std::mem::take(&mut self.held).as_bytes())?;
+        file.write_all(lines.as_bytes())
     }
 }
 
@@ -184,11 +222,14 @@ mod tests {
     fn a_line_that_is_cut_off_counts_as_none_and_old_ones_are_not_believed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("verify-x");
-        let file = begin(&path, Depth::Full, false).unwrap();
-        let mut journal = Journal {
+        let mut journal = Journal(Some(Pending {
             path: path.clone(),
-            file: Some(BufWriter::new(file)),
-        };
+            depth: Depth::Full,
+            goes_on: false,
+            due: Instant::now(),
+            held: String::new(),
+            file: None,
+        }));
         let (one, two) = (Digest::of(b"1"), Digest::of(b"2"));
         let rows = Fingerprint::parse(&"1".repeat(32), 3).unwrap();
         journal.segments([(&one, rows)].into_iter());

@@ -129,7 +129,7 @@ async fn a_chunk_that_is_gone_is_found_by_every_part() {
 #[tokio::test]
 async fn an_interrupted_verification_goes_on_where_it_was() {
     let folder = tempfile::tempdir().unwrap();
-    let journal = |resumes| VerifyJournal::in_folder(folder.path(), resumes);
+    let journal = |resumes| VerifyJournal::in_folder(folder.path(), resumes).at_once();
     let (begins, resumes) = (journal(false), journal(true));
     for depth in [Depth::Bytes, Depth::Full] {
         let (store, repository) = shop_that_counts().await;
@@ -162,10 +162,21 @@ async fn an_interrupted_verification_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn what_is_over_at_once_leaves_no_journal() {
+    let (_, repository) = shop_that_counts().await;
+    let folder = tempfile::tempdir().unwrap();
+    let below = folder.path().join("cache");
+    let journal = VerifyJournal::in_folder(&below, false);
+    let options = VerifyOptions::default();
+    let report = verify_with(&repository, None, &options, Some(&journal), &Silent).await;
+    assert!(report.unwrap().archives[0].whole && !below.exists());
+}
+
+#[tokio::test]
 async fn a_journal_that_cannot_be_written_costs_only_itself() {
     let (_, repository) = shop_that_counts().await;
     let file = tempfile::NamedTempFile::new().unwrap();
-    let journal = VerifyJournal::in_folder(file.path().join("below a file"), true);
+    let journal = VerifyJournal::in_folder(file.path().join("below a file"), true).at_once();
     let options = VerifyOptions::default();
     let report = verify_with(&repository, None, &options, Some(&journal), &Silent).await;
     assert!(report.unwrap().archives[0].whole);
