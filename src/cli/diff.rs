@@ -41,13 +41,7 @@ impl DiffVerb {
         let repository = place::open(cx).await?;
         let anything = GroupFilter::default();
         let first = choose::archive(&repository, Some(&self.first), &anything).await?;
-        let group = &first.manifest().group;
-        let same_group = GroupFilter {
-            system_identifier: Some(group.system_identifier.clone()),
-            database: Some(group.database.clone()),
-            job: Some(group.job.clone()),
-            scope: Some(group.scope),
-        };
+        let same_group = GroupFilter::of(&first.manifest().group);
         let second = choose::archive(&repository, self.second.as_deref(), &same_group).await?;
         let sides = (Contents::of(&first).await?, Contents::of(&second).await?);
         let found = diff(&sides.0, &sides.1);

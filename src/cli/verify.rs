@@ -255,7 +255,7 @@ fn print_report(report: &VerifyReport, cx: &Context) -> Result<()> {
     }
     if let Some(portion) = &report.subset {
         cx.output.line(format!(
-            "read {} of {} with rows, the others are there with their sizes",
+            "read {} of {} with rows; the others were only looked for",
             human::exact(portion.n_read),
             human::things(portion.n_chunks, "chunk"),
         ))?;

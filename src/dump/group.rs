@@ -125,13 +125,7 @@ impl Before {
 
 /// A damaged or unreadable predecessor is no reason not to dump: it only costs the chunk boundaries' continuity.
 pub(super) async fn previous(repository: &Repository, group: &Group) -> Result<Before> {
-    let filter = GroupFilter {
-        system_identifier: Some(group.system_identifier.clone()),
-        database: Some(group.database.clone()),
-        job: Some(group.job.clone()),
-        scope: Some(group.scope),
-    };
-    let archive = match repository.latest(&filter).await {
+    let archive = match repository.latest(&GroupFilter::of(group)).await {
         Ok(archive) => archive,
         Err(Error::NotFound { .. } | Error::Corrupt { .. } | Error::Feature { .. }) => {
             return Ok(Before::default());

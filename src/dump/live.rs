@@ -18,7 +18,7 @@ use super::large_objects::ObjectsPlan;
 use super::plan::{DataPlan, TablePlan};
 use super::readers::{RECONNECTS_MAX, Readers};
 use super::source::SourceFacts;
-use super::writing::{ArchivePlace, Contents, commit, with_value};
+use super::writing::{ArchivePlace, Contents, commit};
 use super::{DumpOptions, begin, group, large_objects, plan_data, values};
 use crate::archive::Archive;
 use crate::archive::chunker::ChunkSettings;
@@ -29,7 +29,6 @@ use crate::archive::manifest::Group;
 use crate::archive::name::ArchiveName;
 use crate::archive::repository::Repository;
 use crate::error::{Error, Result};
-use crate::kinds::row::Oid;
 use crate::pg::ConnSettings;
 use crate::progress::{Event, Progress};
 use crate::selection::Brought;
@@ -143,14 +142,9 @@ async fn outline(
 ) -> Result<Archive> {
     let group = group::group_of(looked, options);
     // Values are not of the snapshot; read now, none is behind the rows of it.
-    let sequences: Vec<Oid> = looked.toc.sequences.iter().map(|(_, oid)| *oid).collect();
-    let values = values::read(looked.owner.session(), &sequences).await?;
-    let sequences: HashMap<EntryId, Oid> = looked.toc.sequences.iter().copied().collect();
-    let entries = std::mem::take(&mut looked.toc.entries).into_iter();
+    values::fill_in(looked.owner.session(), &mut looked.toc).await?;
     let contents = Contents {
-        entries: entries
-            .map(|entry| with_value(entry, &sequences, &values))
-            .collect(),
+        entries: std::mem::take(&mut looked.toc.entries),
         n_tables: plan.tables.len() as u64,
         indexes: Vec::new(),
         chunks: HashMap::new(),

@@ -65,7 +65,6 @@ use crate::archive::repository::Repository;
 use crate::catalog::listing::Listing;
 use crate::catalog::wanted::Wanted;
 use crate::error::Result;
-use crate::kinds::row::Oid;
 use crate::pg::pin::{DumpPins, client_encoding, pin_dump_session};
 use crate::pg::{ConnSettings, ServerVersion, Session, connect};
 use crate::progress::{Event, Progress};
@@ -180,8 +179,7 @@ impl Run<'_> {
             bytes: 0,
             tasks: 0,
         });
-        let sequences: Vec<Oid> = looked.toc.sequences.iter().map(|(_, oid)| *oid).collect();
-        let values = values::read(looked.owner.session(), &sequences).await?;
+        values::fill_in(looked.owner.session(), &mut looked.toc).await?;
         looked.facts.source.finished = Timestamp::now();
         let name = if let Some(name) = &self.options.name {
             name.clone()
@@ -202,7 +200,6 @@ impl Run<'_> {
             tables,
             large_objects,
             read,
-            values,
         };
         let mut committed = write(place, looked, rows, self.options).await?;
         committed.spent.archive_ms = milliseconds(stopwatch.lap());

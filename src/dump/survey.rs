@@ -1,16 +1,15 @@
 //! What a dump would write now, cut as an archive was, without writing it: the second side of a comparison with that archive.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::catalog_phase::Looked;
 use super::group::Before;
-use super::writing::{gather, with_value};
+use super::writing::gather;
 use super::{DumpOptions, RowsCx, begin, plan_data, refusals, values};
 use crate::archive::manifest::Scope;
 use crate::archive::repository::Archive;
 use crate::error::Result;
-use crate::kinds::row::Oid;
 use crate::manage::diff::Contents;
 use crate::pg::ConnSettings;
 use crate::progress::Progress;
@@ -52,7 +51,7 @@ pub async fn survey(
 }
 
 async fn read(
-    looked: Looked,
+    mut looked: Looked,
     before: Before,
     rows: RowsCx<'_>,
     archive: &Archive,
@@ -66,12 +65,8 @@ async fn read(
     let large_objects = plan.large_objects.map(|entry| (entry, n_ranges));
     let read = rows.read(&looked, plan, &chunks).await?;
     let tables = gather(&tables, large_objects, read.segments)?;
-    let sequences: Vec<Oid> = looked.toc.sequences.iter().map(|(_, oid)| *oid).collect();
-    let values = values::read(looked.owner.session(), &sequences).await?;
-    let sequences: HashMap<EntryId, Oid> = looked.toc.sequences.iter().copied().collect();
-    let entries = looked.toc.entries.into_iter();
-    let entries = entries.map(|entry| with_value(entry, &sequences, &values));
-    let entries = entries.collect();
+    values::fill_in(looked.owner.session(), &mut looked.toc).await?;
+    let entries = looked.toc.entries;
     looked.owner.finish().await?.close().await;
     Ok(Contents {
         entries,

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 
 use postgres_types::{ToSql, Type};
 
+use super::entries::Toc;
 use crate::error::{Error, Result};
 use crate::kinds::row::{CatalogRow, Oid, catalog_row};
 use crate::pg::Session;
 use crate::sql::{Literal, QualifiedName, Sql, sql};
+use crate::toc::{Form, Step};
 
 /// Sequences of one query; the server plans each as a branch of a UNION.
 const BATCH: usize = 500;
@@ -47,8 +49,27 @@ fn values_query(names: &[(Oid, QualifiedName)]) -> Sql {
     Sql::join(each, " UNION ALL ")
 }
 
+/// Gives each entry of a sequence's value its one statement.
+pub(super) async fn fill_in(session: &Session, toc: &mut Toc) -> Result<()> {
+    let wanted: Vec<Oid> = toc.sequences.iter().map(|(_, oid)| *oid).collect();
+    let mut values = read(session, &wanted).await?;
+    for (id, oid) in &toc.sequences {
+        if let Some(value) = values.remove(oid) {
+            let step = Step {
+                sql: vec![value],
+                ..Step::default()
+            };
+            toc.entries[id.0 as usize].forms = vec![Form {
+                steps: vec![step],
+                ..Form::default()
+            }];
+        }
+    }
+    Ok(())
+}
+
 /// `setval` statements of the wanted sequences.
-pub(super) async fn read(session: &Session, wanted: &[Oid]) -> Result<HashMap<Oid, Sql>> {
+async fn read(session: &Session, wanted: &[Oid]) -> Result<HashMap<Oid, Sql>> {
     let what = "sequence values";
     let mut values = HashMap::new();
     for wanted in wanted.chunks(BATCH) {

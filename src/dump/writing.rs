@@ -23,10 +23,9 @@ use crate::archive::manifest::{
 use crate::archive::name::ArchiveName;
 use crate::archive::repository::{Archive, Repository};
 use crate::error::{Error, Result};
-use crate::kinds::row::Oid;
 use crate::selection::Brought;
-use crate::sql::{Sql, has_escapes_in};
-use crate::toc::{Entry, EntryId, Form, Step};
+use crate::sql::has_escapes_in;
+use crate::toc::{Entry, EntryId};
 
 /// Where an archive is written and what it is called.
 #[derive(Debug)]
@@ -56,8 +55,6 @@ pub(super) struct Rows {
     pub large_objects: Option<(EntryId, usize)>,
     /// Segments and chunks.
     pub read: Read,
-    /// `setval` statements by sequence.
-    pub values: HashMap<Oid, Sql>,
 }
 
 /// A committed archive and what the report says of it beyond the manifest.
@@ -101,15 +98,11 @@ pub(super) async fn write(
         tables,
         large_objects,
         mut read,
-        values,
     } = rows;
     let indexes = gather(&tables, large_objects, std::mem::take(&mut read.segments))?;
     keep_named(&mut read.chunks, &indexes);
-    let sequences: HashMap<EntryId, Oid> = looked.toc.sequences.iter().copied().collect();
-    let entries = looked.toc.entries.into_iter();
-    let entries = entries.map(|entry| with_value(entry, &sequences, &values));
     let contents = Contents {
-        entries: entries.collect(),
+        entries: looked.toc.entries,
         n_tables: tables.len() as u64,
         indexes,
         chunks: read.chunks,
@@ -203,25 +196,6 @@ pub(super) async fn commit(place: ArchivePlace<'_>, contents: Contents) -> Resul
         return Err(error);
     }
     Ok(archive)
-}
-
-/// A sequence's value becomes its entry's one statement.
-pub(super) fn with_value(
-    mut entry: Entry,
-    sequences: &HashMap<EntryId, Oid>,
-    values: &HashMap<Oid, Sql>,
-) -> Entry {
-    if let Some(value) = sequences.get(&entry.id).and_then(|oid| values.get(oid)) {
-        let step = Step {
-            sql: vec![value.clone()],
-            ..Step::default()
-        };
-        entry.forms = vec![Form {
-            steps: vec![step],
-            ..Form::default()
-        }];
-    }
-    entry
 }
 
 /// Segments by table, in block order; a table that turned to binary on the way keeps only that.

@@ -288,7 +288,7 @@ fn the_program_mends_a_repository_from_its_copy() {
     run(0, &["dump", "-d", &database.conninfo(), "--name", "monday"]);
     run(0, &["replicate", copy.to_str().unwrap()]);
     let files = || {
-        let mut files: Vec<_> = walk(&here)
+        let mut files: Vec<_> = crate::salvage::files(&here)
             .into_iter()
             .filter(|path| !path.ends_with("pgark.json"))
             .collect();
@@ -318,19 +318,4 @@ fn the_program_mends_a_repository_from_its_copy() {
     let text = run(11, &["verify", "--heal"]);
     assert!(text.contains("put aside: chunks/"), "{text}");
     run(2, &["verify", "--from", copy.to_str().unwrap()]);
-}
-
-fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let entries = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    entries
-        .flat_map(|path| {
-            if path.is_dir() {
-                walk(&path)
-            } else {
-                vec![path]
-            }
-        })
-        .collect()
 }

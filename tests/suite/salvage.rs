@@ -297,7 +297,8 @@ fn the_program_names_what_is_lost_and_ends_with_its_code() {
     );
 }
 
-fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+/// Every file below a folder.
+pub(crate) fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path());

@@ -62,6 +62,16 @@ pub struct GroupFilter {
 }
 
 impl GroupFilter {
+    /// Chooses this group alone.
+    pub fn of(group: &Group) -> GroupFilter {
+        GroupFilter {
+            system_identifier: Some(group.system_identifier.clone()),
+            database: Some(group.database.clone()),
+            job: Some(group.job.clone()),
+            scope: Some(group.scope),
+        }
+    }
+
     /// True if `group` is chosen.
     pub fn fits(&self, group: &Group) -> bool {
         fn agrees<T: PartialEq>(wanted: Option<&T>, is: &T) -> bool {
