@@ -1,1 +1,0 @@
-//! Plans of hand-made entries.
