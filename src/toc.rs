@@ -9,6 +9,9 @@ use crate::pg::version::ServerVersion;
 pub use crate::sql::printable;
 use crate::sql::{Grantee, Role, Sql, sql};
 
+/// The schema in which a restore keeps its journal on the target; no part of any dump.
+pub const JOURNAL_SCHEMA: &str = "pgark_restore";
+
 /// The number of an entry inside one archive; dense, in restore order, meaningless elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -38,6 +38,7 @@ Examples:
   pgark restore -d shop --replace              the newest archive instead of what is in shop now, which stays
                                                as shop_before_TIME until --drop-old; --undo goes back to it
   pgark restore -d shop --drop-old             drop what --replace has kept of shop
+  pgark restore -d shop --resume               the same command again after it was interrupted: nothing twice
   pgark restore shop-20261122T020000Z -d shop_saved --salvage
                                                what is whole of a damaged archive
   pgark restore -d shop --skip-unsupported     into an older server, without what it cannot hold
@@ -70,6 +71,9 @@ pub(crate) struct Restore {
     cluster: ClusterRestore,
     #[command(flatten)]
     how: How,
+    /// Go on where an earlier restore into this database ended: killed, cut off, or with objects that failed
+    #[arg(long, help_heading = "How", conflicts_with_all = ["single_transaction", "replace", "all", "globals_only"])]
+    resume: bool,
     /// Take what is whole from a damaged archive; the ranges of rows that are lost are named, and the exit code is 3
     #[arg(long, help_heading = "How", conflicts_with_all = ["replace", "all", "globals_only"])]
     salvage: bool,
@@ -193,6 +197,7 @@ impl Restore {
     fn options(&self, selection: Selection) -> RestoreOptions {
         RestoreOptions {
             salvage: self.salvage,
+            resume: self.resume,
             ..self.how.options(&self.names, selection)
         }
     }
@@ -332,6 +337,11 @@ pub(crate) fn print_problems(report: &RestoreReport, cx: &Context) {
             diagnostic(secrets::hidden(&format!("  STATEMENT: {statement}")));
         }
     }
+    if report.resumable {
+        diagnostic(
+            "to try again what failed: the same command with --resume; its journal, schema pgark_restore, stays in the database until then",
+        );
+    }
     for loss in &report.lost {
         diagnostic(format!("not as before: {}: {}", loss.object, loss.what));
     }
@@ -396,6 +406,12 @@ pub(crate) fn done(source: &str, report: &RestoreReport, time: Duration) -> Stri
         human::bytes(report.raw_bytes),
         human::duration(time),
     )];
+    if let Some(resumed) = report.resumed.as_ref().filter(|resumed| resumed.n_rows > 0) {
+        parts.push(format!(
+            "{} were there from an earlier run",
+            human::things(resumed.n_rows, "row")
+        ));
+    }
     if let Some(checked) = &report.checked {
         let same = checked
             .n_tables

@@ -11,7 +11,7 @@ use crate::kinds::row::Oid;
 use crate::selection::filters::{Filter, Filters};
 use crate::selection::{Omit, Selection};
 use crate::sql::PatternScope;
-use crate::toc::{Part, PartSet, printable};
+use crate::toc::{JOURNAL_SCHEMA, Part, PartSet, printable};
 
 /// Applies a selection to a listing; `needed` is wanted too, unless it is left out by name.
 ///
@@ -43,7 +43,7 @@ pub(super) fn choose(selection: &Selection, listing: &Listing, needed: &Needed) 
         .filters
         .check_matched("", &|noun| matcher.names_of(noun))?;
     wanted.conditions = matcher.conditions(&wanted)?;
-    wanted.warnings = matcher.filters.idle_exclusions();
+    wanted.warnings.extend(matcher.filters.idle_exclusions());
     Ok(wanted)
 }
 
@@ -131,6 +131,13 @@ impl<'a> Matcher<'a> {
 
     fn schemas(&self, wanted: &mut Wanted) {
         for schema in self.listing.schemas.values() {
+            let is_journal = schema.name == JOURNAL_SCHEMA;
+            if is_journal {
+                wanted.warnings.push(format!(
+                    "schema {JOURNAL_SCHEMA} is left out: it is the journal of a restore that has not ended, so that the database may be incomplete"
+                ));
+                continue;
+            }
             let system = schema.name.starts_with("pg_") || schema.name == "information_schema";
             let filters = &self.filters;
             let named = filters.schemas.matches_name(&schema.name);

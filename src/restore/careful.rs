@@ -7,8 +7,9 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 
 use super::copy_in::{self, Fragments};
+use super::journal::{Note, Record};
 use super::load::Load;
-use super::report::{LeftRow, Trouble};
+use super::report::{LeftRow, LeftRows, Trouble};
 use super::shared::Shared;
 use super::text;
 use super::worker::Worker;
@@ -53,7 +54,8 @@ pub(super) async fn load(
     worker.begin(&load.object, &[]).await?;
     let outcome = match run(worker, shared, load).await {
         Ok(left_out) => {
-            let committed = worker.commit(&load.object).await;
+            let record = record(load, &left_out);
+            let committed = worker.commit(shared, &load.object, &record).await;
             committed.map(|()| left_out).map_err(Trouble::from)
         }
         failed => failed,
@@ -66,6 +68,20 @@ pub(super) async fn load(
         Err(_) => worker.roll_back(&load.object).await,
     }
     outcome
+}
+
+/// What the journal says of the load, and of what it left out.
+fn record(load: &Load, left_out: &LeftOut) -> Record {
+    let mut record = Record::of(load.lines.iter().copied());
+    if left_out.n_rows > 0 {
+        let rows = LeftRows {
+            object: load.object.clone(),
+            n_rows: left_out.n_rows,
+            rows: left_out.rows.clone(),
+        };
+        record.notes.push((load.entry, Note::LeftOut(rows)));
+    }
+    record
 }
 
 async fn run(worker: &Worker, shared: &Shared, load: &Load) -> Result<LeftOut, Trouble> {

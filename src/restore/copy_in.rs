@@ -8,6 +8,7 @@ use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 
 use super::careful::{self, LeftOut};
 use super::feed::{Fed, Seen};
+use super::journal::Record;
 use super::load::Load;
 use super::pages;
 use super::report::Trouble;
@@ -104,7 +105,14 @@ async fn load_together(
         Err(error) => Err(error.into()),
     };
     let outcome = match outcome {
-        Ok(()) => worker.commit(&object).await.map_err(Trouble::from),
+        Ok(()) => {
+            let lines = loads.iter().flat_map(|load| load.lines.iter().copied());
+            let record = Record::of(lines);
+            worker
+                .commit(shared, &object, &record)
+                .await
+                .map_err(Trouble::from)
+        }
         failed => failed,
     };
     if outcome.is_err() {
@@ -122,7 +130,7 @@ async fn load_all(worker: &mut Worker, shared: &Shared, loads: &[Load]) -> Resul
             run(worker, load, statement).await?;
         }
         let triggers = match &load.without_triggers {
-            Some(table) => triggers::disable(worker.session(), &load.object, table).await?,
+            Some(off) => triggers::disable(worker.session(), &load.object, off).await?,
             None => Vec::new(),
         };
         let n_kept = copy(worker, shared, load).await.map_err(|error| Trouble {

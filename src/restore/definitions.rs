@@ -115,8 +115,9 @@ impl Runner<'_> {
 
     /// One transaction for each hand, each on a connection of its own.
     async fn side_by_side(&mut self, hands: Vec<Vec<&Definition>>) -> Result<()> {
+        let shared = self.shared;
         let runs = self.workers.iter_mut().zip(&hands);
-        let runs = runs.map(|(worker, hand)| run_together(worker, hand));
+        let runs = runs.map(|(worker, hand)| run_together(worker, shared, hand));
         let are_done = futures::future::join_all(runs).await;
         for ((at, hand), is_done) in hands.into_iter().enumerate().zip(are_done) {
             if is_done {
@@ -147,7 +148,7 @@ impl Runner<'_> {
             self.ledger.forbid_all(refused, self.selection);
             let Err(trouble) = outcome else { continue };
             if self.workers[at].session().is_closed() {
-                return Err(lost(trouble.error));
+                return Err(lost(self.shared, trouble.error));
             }
             self.ledger.fail(entry, &trouble);
             return Ok(());
@@ -159,21 +160,21 @@ impl Runner<'_> {
 }
 
 /// True if all were made.
-async fn run_together(worker: &mut Worker, hand: &[&Definition]) -> bool {
+async fn run_together(worker: &mut Worker, shared: &Shared, hand: &[&Definition]) -> bool {
     let units = hand.iter().flat_map(|definition| &definition.units);
     let units: Vec<&Unit> = units.collect();
     let object = format!("{} definitions", hand.len());
-    units.is_empty() || worker.run_together(&object, &units).await.is_ok()
+    units.is_empty() || worker.run_together(shared, &object, &units).await.is_ok()
 }
 
 /// The error that ends a restore when no connection is to be had.
-pub(super) fn lost(error: Error) -> Error {
+pub(super) fn lost(shared: &Shared, error: Error) -> Error {
     match error {
         Error::Failed { .. } => error,
         other => Error::Failed {
             object: "the target".to_owned(),
             problem: "the connection was lost; the target is incomplete".to_owned(),
-            remedy: "see what ended the server, then restore into a new database".to_owned(),
+            remedy: shared.remedy_of_loss().to_owned(),
             source: Some(other.into()),
         },
     }

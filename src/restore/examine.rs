@@ -3,9 +3,10 @@
 
 use std::collections::BTreeSet;
 
+use super::journal::{self, Bond, Found, Journal};
 use super::options::RestoreOptions;
 use super::prove::{self, Indexes};
-use super::report::{Dropped, chain};
+use super::report::{Dropped, chain, object_of};
 use super::row_order::RowOrder;
 use super::select::Selection;
 use super::shared::Shared;
@@ -30,6 +31,10 @@ pub(super) struct Examined {
     pub(super) dropped: Option<Dropped>,
     /// Roles that the chosen entries name and that only newer servers bring along.
     pub(super) absent_roles: BTreeSet<String>,
+    /// True if the database is still to be made, and the session is to another one.
+    pub(super) begins_with_database: bool,
+    /// What an earlier run has done, if this one goes on with it.
+    pub(super) journal: Option<Journal>,
     pub(super) findings: Vec<String>,
     pub(super) warnings: Vec<String>,
 }
@@ -50,11 +55,31 @@ pub(super) async fn examine(
         ..
     } = chosen;
     let mut findings = chosen.findings.clone();
-    let session = open(&shared.settings, options, &mut findings).await?;
+    let Opened {
+        session,
+        begins_with_database,
+    } = open(&shared.settings, options, &mut findings).await?;
+    let found = if begins_with_database {
+        None
+    } else {
+        journal::look(&session).await?
+    };
+    let has_journal = found.is_some();
+    let mut journal = None;
+    if let Some(found) = found {
+        match go_on(archive, &session, options, shared, found).await? {
+            Ok(earlier) => journal = Some(earlier),
+            Err(problem) => findings.push(problem),
+        }
+    }
+    if let Some(journal) = &journal {
+        findings.extend(open_work(journal, selection));
+    }
     let wanted = Wanted::new(selection, options, session.version());
     let mut warnings = Vec::new();
     let mut dropped = None;
-    if options.clean && findings.is_empty() {
+    // A restore that goes on has dropped what was to be dropped, and must not drop what it has made.
+    if options.clean && findings.is_empty() && journal.is_none() {
         // A drop may wait for a lock for long.
         shared.note(&session);
         let cleaned = clean_up(&session, options, selection).await?;
@@ -63,16 +88,18 @@ pub(super) async fn examine(
         dropped = Some(cleaned.dropped);
     }
     let source = &archive.manifest().source;
-    let mut facts = target::read(&session, &wanted, options.create).await?;
+    let mut facts = target::read(&session, &wanted, begins_with_database).await?;
+    facts.is_resumed = journal.is_some();
+    facts.has_names = journal.as_ref().is_some_and(Journal::has_names);
     // A new database has the archive's, and globals go into catalogs of any.
-    if options.create || archive.manifest().group.scope == Scope::Globals {
+    if begins_with_database || archive.manifest().group.scope == Scope::Globals {
         // A declaration is not the source's encoding, with which the database is made.
         facts.encoding.clone_from(&source.encoding);
         facts.locale.clone_from(&source.locale);
     }
     let verdict = preflight::judge(&wanted, &facts, encoding, options);
-    // What could not be dropped is in the way: one finding is enough.
-    if !options.clean || findings.is_empty() {
+    // What could not be dropped is in the way, and so is what an earlier restore made: one finding is enough.
+    if findings.is_empty() || !(options.clean || has_journal && !facts.is_resumed) {
         findings.extend(verdict.findings);
     }
     warnings.extend(verdict.warnings);
@@ -92,6 +119,10 @@ pub(super) async fn examine(
         .collect();
     findings.extend(preflight::missing_columns(&wanted, &facts, &to_fill));
     let order = order(selection, options, &facts, &mut findings);
+    if let Some(reason) = without_journal(archive, shared, &facts) {
+        let rest = "what an interruption leaves undone cannot be gone on with by --resume";
+        warnings.push(format!("{reason}: {rest}"));
+    }
     let named = wanted.roles.into_keys();
     Ok(Examined {
         session,
@@ -99,25 +130,126 @@ pub(super) async fn examine(
         facts,
         order,
         dropped,
+        begins_with_database,
+        journal,
         findings,
         warnings,
     })
+}
+
+/// Claims the journal of an earlier restore, if this one is to go on with it; else says why not.
+async fn go_on(
+    archive: &Archive,
+    session: &Session,
+    options: &RestoreOptions,
+    shared: &Shared,
+    found: Found,
+) -> Result<std::result::Result<Journal, String>> {
+    let begun = found.begun;
+    let Some(bond) = found.bond else {
+        return Ok(Err(
+            "the journal of an earlier restore cannot be read; restore into a new database"
+                .to_owned(),
+        ));
+    };
+    if !options.resume {
+        let earlier = crate::sql::printable(&bond.archive);
+        return Ok(Err(format!(
+            "a restore of archive {earlier} that was begun at {begun} has not ended here; --resume goes on with it, \
+             or drop schema pgark_restore if what is there is to stay as it is"
+        )));
+    }
+    let now = Bond::new(
+        archive.name().as_str(),
+        &archive.seal().to_string(),
+        options,
+    );
+    if let Some(problem) = bond.problem(&now) {
+        return Ok(Err(format!(
+            "the restore that was begun here at {begun} cannot go on: {problem}; say the same again, or restore into a new database"
+        )));
+    }
+    shared.note(session);
+    journal::claim(session, shared.progress.as_ref()).await?;
+    journal::read(session).await.map(Ok)
+}
+
+/// What an earlier restore left in a state that nobody can know.
+fn open_work(journal: &Journal, selection: &Selection) -> Vec<String> {
+    let mut findings = Vec::new();
+    if journal.is_beyond_repair() {
+        findings.push(
+            "a crash of the server has taken rows of UNLOGGED tables that cannot be told from those that stayed; restore into a new database"
+                .to_owned(),
+        );
+    }
+    let begun = journal.begun().filter(|id| selection.knows(*id));
+    findings.extend(begun.map(|id| {
+        format!(
+            "{} was being made when the restore ended, which no transaction can hold; drop it if it is there, \
+             then DELETE FROM pgark_restore.done WHERE entry = {} AND what = 'begun'",
+            object_of(selection.entry(id)),
+            id.0
+        )
+    }));
+    findings
+}
+
+/// Why no journal is kept where one might be.
+fn without_journal(
+    archive: &Archive,
+    shared: &Shared,
+    facts: &TargetFacts,
+) -> Option<&'static str> {
+    let is_asked = !shared.one_transaction
+        && shared.feeding.feed().is_none()
+        && archive.manifest().group.scope != Scope::Globals;
+    if !is_asked {
+        return None;
+    }
+    if !facts.makes_schemas {
+        return Some("the connecting user may not make a schema for the restore's journal");
+    }
+    // Its changes would go to subscribers, who have no such tables.
+    let is_published = facts.publishes_all && !facts.is_resumed;
+    is_published.then_some("a publication of all tables would publish the restore's journal")
+}
+
+/// True if finished work is to be noted on the target.
+pub(super) fn keeps_journal(archive: &Archive, shared: &Shared, facts: &TargetFacts) -> bool {
+    !shared.one_transaction
+        && shared.feeding.feed().is_none()
+        && archive.manifest().group.scope != Scope::Globals
+        && without_journal(archive, shared, facts).is_none()
+}
+
+/// A connection to the target, or beside it.
+struct Opened {
+    session: Session,
+    begins_with_database: bool,
 }
 
 async fn open(
     target: &ConnSettings,
     options: &RestoreOptions,
     findings: &mut Vec<String>,
-) -> Result<Session> {
+) -> Result<Opened> {
+    let mut begins_with_database = options.create;
     let session = if options.create {
         let (session, exists) = create::look(target).await?;
-        if exists {
+        if exists && options.resume {
+            begins_with_database = false;
+            session.close().await;
+            connect(target, "restore").await?
+        } else if exists {
             findings.push(format!(
                 "database {} exists already; restore into it without --create, or choose another name",
                 Ident::new(target.dbname()).quoted()
             ));
+            session
+        } else {
+            session
         }
-        session
     } else {
         connect(target, "restore").await?
     };
@@ -133,7 +265,10 @@ async fn open(
             ));
         }
     }
-    Ok(session)
+    Ok(Opened {
+        session,
+        begins_with_database,
+    })
 }
 
 async fn clean_up(

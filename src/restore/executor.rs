@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use super::careful::LeftOut;
 use super::copy_in;
 use super::definitions::lost;
+use super::journal::{Line, statistics_of};
 use super::report::{Ledger, Trouble, chain, object_of};
 use super::select::Selection;
 use super::share::{self, Moment, Shares, small};
@@ -229,7 +230,7 @@ impl Executor<'_> {
             && let Some(at) = results.iter().position(Result::is_err)
             && let Err(trouble) = results.swap_remove(at)
         {
-            return Err(lost(trouble.error));
+            return Err(lost(self.shared, trouble.error));
         }
         if let Some(error) = self.shared.feeding.end() {
             return Err(error);
@@ -334,12 +335,19 @@ async fn run_work(
         }
         Work::Analyze(tables) => {
             let some = tried.iter().map(|at| &tables[*at]);
-            let statement = |table: &Analyzed| vec![format!("ANALYZE {}", table.target)];
-            some.map(|table| Cow::Owned(vec![Unit::plain(table.rows, statement(table))]))
+            some.map(|table| Cow::Owned(vec![analysis(table)]))
                 .collect()
         }
     };
     statements(worker, shared, &groups).await
+}
+
+fn analysis(table: &Analyzed) -> Unit {
+    let statement = format!("ANALYZE {}", table.target);
+    Unit {
+        lines: vec![Line::lasting(statistics_of(table.rows))],
+        ..Unit::plain(table.rows, vec![statement])
+    }
 }
 
 /// Runs all together if that works, else one group by one. One result per group.
@@ -351,7 +359,7 @@ async fn statements(
     let object = "statement";
     if groups.len() > 1 {
         let units: Vec<&Unit> = groups.iter().flat_map(|units| units.iter()).collect();
-        if worker.run_together(object, &units).await.is_ok() {
+        if worker.run_together(shared, object, &units).await.is_ok() {
             return groups.iter().map(|_| Ok(LeftOut::default())).collect();
         }
     }

@@ -94,7 +94,7 @@ pub(super) async fn analyze(
         let mut problems = Vec::new();
         while let Some(statement) = next() {
             let unit = Unit::plain(EntryId(0), vec![statement.clone()]);
-            let outcome = worker.run_together("statistics", &[&unit]).await;
+            let outcome = worker.run_together(shared, "statistics", &[&unit]).await;
             if let Err(error) = outcome {
                 problems.push(format!("{statement}: {}", chain(&error)));
             }

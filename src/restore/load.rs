@@ -1,10 +1,12 @@
 //! How tables are cut into loads: one COPY each, alone or several at once, frozen or not. Pure; running them is in `copy_in`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
+use super::journal::{Fate, Item, Line, What};
 use super::pages;
 use super::plan::{PlanCx, RowsFrom};
 use super::report::{Ledger, object_of};
+use super::triggers::Off;
 use crate::archive::index::{ChunkPiece, CopyFormat, Segment, TableIndex};
 use crate::graph::scheduler::{RelationKey, Task};
 use crate::sql::{DollarQuoted, Ident, Literal, Sql, sql};
@@ -47,14 +49,16 @@ pub(super) struct Load {
     pub(super) then: Option<String>,
     /// What runs before it.
     pub(super) before: Option<String>,
-    /// The table whose triggers are off meanwhile, as SQL.
-    pub(super) without_triggers: Option<String>,
+    /// The table whose triggers are off meanwhile.
+    pub(super) without_triggers: Option<Off>,
     pub(super) format: CopyFormat,
     pub(super) pieces: Vec<ChunkPiece>,
     /// The segments, by number in the table, and their rows.
     pub(super) segment_rows: Vec<(usize, u64)>,
     pub(super) n_rows: u64,
     pub(super) n_bytes: u64,
+    /// What the journal says when it is done.
+    pub(super) lines: Vec<Line>,
 }
 
 /// Loads of one task.
@@ -80,14 +84,15 @@ pub(super) fn plan<'a>(
             continue;
         }
         let mut how = How::new(cx, entry, ledger);
-        how.is_fresh &= index.n_bytes > TINY_BYTES;
-        let parts = parts(cx, entry, index, &how);
+        let there = cx.journal.segments(entry.id);
+        how.is_fresh &= index.n_bytes > TINY_BYTES && there.is_empty();
+        let parts = parts(cx, entry, index, &how, &there);
         if parts.len() == 1 && how.may_share && index.n_bytes <= SMALL_BYTES {
             let load = load(cx, entry, index, &how, parts[0]);
             bundle.add(load, how.locks(&mut roots, true), &mut groups);
             continue;
         }
-        let alone = parts.len() == 1;
+        let alone = parts.len() == 1 && there.is_empty();
         for (at, part) in parts.into_iter().enumerate() {
             let mut how = how;
             how.is_fresh &= alone;
@@ -118,8 +123,8 @@ struct How<'a> {
     one_loader: bool,
     /// True if it may share a transaction with others.
     may_share: bool,
-    /// True if its triggers are off meanwhile.
-    without_triggers: bool,
+    /// Whether its triggers are off meanwhile: all, or those that guard no foreign key.
+    without_triggers: Option<AllTriggers>,
 }
 
 impl<'a> How<'a> {
@@ -135,7 +140,7 @@ impl<'a> How<'a> {
                 is_fresh: false,
                 one_loader: false,
                 may_share: false,
-                without_triggers: false,
+                without_triggers: None,
             },
             DataOf::Table {
                 table,
@@ -153,7 +158,7 @@ impl<'a> How<'a> {
                     is_fresh: table.as_ref().is_some_and(of_this_run) && via_root.is_none(),
                     one_loader: *keep_order || via_root.is_some(),
                     may_share: via_root.is_none() && !needs_rows(cx, entry),
-                    without_triggers: cx.options.disable_triggers,
+                    without_triggers: without_triggers(cx, entry),
                 }
             }
         }
@@ -162,7 +167,7 @@ impl<'a> How<'a> {
     fn locks(&self, roots: &mut Roots, alone: bool) -> Vec<(RelationKey, LockMode)> {
         let mode = if self.is_fresh && alone {
             LockMode::AccessExclusive
-        } else if self.without_triggers {
+        } else if self.without_triggers.is_some() {
             LockMode::ShareRowExclusive
         } else {
             LockMode::RowExclusive
@@ -177,6 +182,21 @@ impl<'a> How<'a> {
             locks.push((roots.key(root), LockMode::ShareUpdateExclusive));
         }
         locks
+    }
+}
+
+/// True if even the triggers that guard foreign keys are off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct AllTriggers(bool);
+
+/// Whether triggers are off while rows come: if that is wanted, and where a crash of the server has emptied a table that has
+/// triggers by now.
+fn without_triggers(cx: &PlanCx<'_>, entry: &Entry) -> Option<AllTriggers> {
+    let comes_again = cx.journal.is_resumed && cx.fate(entry) != Fate::Stays;
+    match (cx.options.disable_triggers, comes_again) {
+        (true, _) => Some(AllTriggers(true)),
+        (false, true) => Some(AllTriggers(!cx.is_ordinary)),
+        (false, false) => None,
     }
 }
 
@@ -235,14 +255,21 @@ impl Bundle {
     }
 }
 
-/// Runs of segments that go into one COPY each.
+/// Runs of segments that go into one COPY each; those that are there are left out.
 fn parts<'a>(
     cx: &PlanCx<'_>,
     entry: &Entry,
     index: &'a TableIndex,
     how: &How<'_>,
+    there: &BTreeSet<usize>,
 ) -> Vec<&'a [Segment]> {
     let all = index.segments.as_slice();
+    let mut runs = Vec::new();
+    let mut start = 0;
+    for at in there.iter().copied().chain([all.len()]) {
+        runs.extend(all.get(start..at).filter(|run| !run.is_empty()));
+        start = at + 1;
+    }
     let n_workers = cx.options.n_workers() as u64;
     let share = index.n_bytes / (n_workers * 4);
     let is_objects = matches!(how.data, DataOf::LargeObjects);
@@ -257,19 +284,25 @@ fn parts<'a>(
     // than a second connection unless the table is large.
     let is_one = all.len() <= 1 || cx.order.is_whole(entry.id);
     if is_one || is_small && !is_objects {
-        return vec![all];
+        return runs;
     }
+    let cut = |run| cut(run, goal, |segment| bytes_of(index, segment));
+    runs.into_iter().flat_map(cut).collect()
+}
+
+/// Cuts a run of segments when `goal` bytes are reached.
+fn cut(run: &[Segment], goal: u64, bytes_of: impl Fn(&Segment) -> u64) -> Vec<&[Segment]> {
     let mut parts = Vec::new();
     let (mut start, mut n_bytes) = (0, 0);
-    for (at, segment) in all.iter().enumerate() {
-        n_bytes += bytes_of(index, segment);
+    for (at, segment) in run.iter().enumerate() {
+        n_bytes += bytes_of(segment);
         if n_bytes >= goal {
-            parts.push(&all[start..=at]);
+            parts.push(&run[start..=at]);
             (start, n_bytes) = (at + 1, 0);
         }
     }
-    if start < all.len() {
-        parts.push(&all[start..]);
+    if start < run.len() {
+        parts.push(&run[start..]);
     }
     parts
 }
@@ -317,7 +350,15 @@ fn load(
             }
         }
     };
+    let segment_rows = numbered(index, part);
+    let fate = cx.fate(entry);
+    let what = match fate {
+        Fate::Unknown => What::RowsBoth,
+        Fate::Stays | Fate::Goes => What::Rows,
+    };
+    let line = |(n, _): &(usize, u64)| Line::new(Item::new(entry.id, what, *n), fate);
     Load {
+        lines: segment_rows.iter().map(line).collect(),
         entry: entry.id,
         object: object_of(entry),
         before: statements.before,
@@ -329,7 +370,7 @@ fn load(
         is_pages: matches!(how.data, DataOf::LargeObjects),
         then: statements.then,
         format: index.format,
-        segment_rows: numbered(index, part),
+        segment_rows,
         n_rows: part.iter().map(|segment| segment.n_rows).sum(),
         n_bytes: part.iter().map(|segment| bytes_of(index, segment)).sum(),
         pieces,
@@ -344,7 +385,7 @@ struct Statements {
     copy_plain: Option<String>,
     copy_binary: Option<String>,
     then: Option<String>,
-    without_triggers: Option<String>,
+    without_triggers: Option<Off>,
 }
 
 fn table(target: &Sql, index: &TableIndex, how: &How<'_>, cx: &PlanCx<'_>) -> Statements {
@@ -373,7 +414,10 @@ fn table(target: &Sql, index: &TableIndex, how: &How<'_>, cx: &PlanCx<'_>) -> St
         empty_first: how
             .is_fresh
             .then(|| sql!["TRUNCATE TABLE ONLY ", target].text()),
-        without_triggers: how.without_triggers.then(|| target.text()),
+        without_triggers: how.without_triggers.map(|all| Off {
+            table: target.text(),
+            of_keys: all.0,
+        }),
         copy: copy(index.format, freeze),
         copy_plain: (index.format == CopyFormat::Text).then(|| copy(CopyFormat::Text, None)),
         copy_binary: (cx.rows == RowsFrom::Feed { binary: true })

@@ -21,6 +21,7 @@ mod feed;
 mod forbidden;
 mod gather;
 mod globals;
+mod journal;
 mod lacking;
 mod leftover;
 mod load;
@@ -57,12 +58,13 @@ pub(crate) use lacking::lacking;
 pub use options::{Check, RestoreOptions};
 pub use report::{
     Checked, Difference, Dropped, Failure, Forbidden, LeftRow, LeftRows, Loss, Mention, Phase,
-    Renamed, RestoreReport, Skip,
+    Renamed, RestoreReport, Resumed, Skip,
 };
 pub use salvage::LostRows;
 
 use self::adapt::Route;
 use self::examine::Examined;
+use self::journal::{Bond, Journal};
 use self::prove::Indexes;
 pub(crate) use self::report::chain;
 use self::run::Run;
@@ -72,7 +74,7 @@ use self::text::Declared;
 pub(crate) use self::wanted::Promised;
 use crate::archive::Archive;
 use crate::error::Result;
-use crate::pg::{ConnSettings, Session};
+use crate::pg::{ConnSettings, Session, connect};
 use crate::progress::Progress;
 use crate::sql::Ident;
 
@@ -158,6 +160,11 @@ async fn restore_chosen(
     let work = chosen.work(archive, target);
     let guard = CancelOnDrop::new(&shared);
     let examined = examine::examine(archive, &shared, options, &chosen, &indexes).await?;
+    let bond = Some(Bond::new(
+        archive.name().as_str(),
+        &archive.seal().to_string(),
+        options,
+    ));
     let Chosen {
         mut selection,
         encoding,
@@ -176,6 +183,8 @@ async fn restore_chosen(
         order,
         dropped,
         absent_roles,
+        begins_with_database,
+        journal,
         ..
     } = examined;
     let run = Run {
@@ -190,14 +199,19 @@ async fn restore_chosen(
         shared: &shared,
     };
     let ledger = run.foresee(warnings);
-    if options.create {
+    if begins_with_database {
         let place = create::Place {
             tablespace: selection.database_tablespace(options),
             connection_limit: None,
         };
         create::create(&session, target.dbname(), source, place).await?;
     }
-    let first = settle(session, options).await?;
+    let beginning = Beginning {
+        bond: bond.filter(|_| examine::keeps_journal(archive, &shared, &facts)),
+        journal,
+        begins_with_database,
+    };
+    let first = beginning.settle(session, &shared, options).await?;
     clock.lap("preflight");
     let mut report = run.all(first, ledger, &mut clock).await?;
     report.lost_rows = lost;
@@ -208,18 +222,51 @@ async fn restore_chosen(
     Ok(report)
 }
 
-/// Keeps what `--clean` dropped. Where all is one transaction, that goes on, on this session.
-async fn settle(session: Session, options: &RestoreOptions) -> Result<Option<Session>> {
-    if options.clean && options.single_transaction {
-        return Ok(Some(session));
+/// How the changes begin.
+struct Beginning {
+    /// What a journal is bound to, where one is to be kept.
+    bond: Option<Bond>,
+    /// The journal that is gone on with.
+    journal: Option<Journal>,
+    /// True if the database has just been made: the session is to another one.
+    begins_with_database: bool,
+}
+
+impl Beginning {
+    /// Keeps what `--clean` dropped, and begins the journal in the same transaction, or goes on with that which is there. Gives the
+    /// session on which the work goes on: the journal's, and where all is one transaction that which has begun it.
+    async fn settle(
+        self,
+        session: Session,
+        shared: &Shared,
+        options: &RestoreOptions,
+    ) -> Result<Option<Session>> {
+        if let Some(journal) = self.journal {
+            shared.keep(journal);
+            return Ok(Some(session));
+        }
+        if options.clean && options.single_transaction {
+            return Ok(Some(session));
+        }
+        if let Some(bond) = self.bond {
+            let session = if self.begins_with_database {
+                session.close().await;
+                connect(&shared.settings, "restore").await?
+            } else {
+                session
+            };
+            journal::begin(&session, &bond, options.clean).await?;
+            shared.keep(Journal::default());
+            return Ok(Some(session));
+        }
+        if options.clean {
+            // COMMIT of a transaction that has failed is no error; a query in it is.
+            let commit = "SELECT 1;\nCOMMIT";
+            session.batch("the target", "COMMIT", commit).await?;
+        }
+        session.close().await;
+        Ok(None)
     }
-    if options.clean {
-        // COMMIT of a transaction that has failed is no error; a query in it is.
-        let commit = "SELECT 1;\nCOMMIT";
-        session.batch("the target", "COMMIT", commit).await?;
-    }
-    session.close().await;
-    Ok(None)
 }
 
 fn routed(n_roots: usize, reason: &str) -> Option<String> {

@@ -62,6 +62,9 @@ pub struct RestoreOptions {
     pub verify_chunks: bool,
     /// Restore what is whole of a damaged archive; the rows that are lost are named in the report. The archive's lists must be whole.
     pub salvage: bool,
+    /// Go on where an earlier restore of the same archive into the same database ended, by the journal that it left there. Begins anew
+    /// where that had not begun.
+    pub resume: bool,
     /// Memory in MiB for all index builds together, shared out by how many may run at once; `None` leaves the server's setting.
     pub index_memory_mib: Option<u32>,
     /// Parallel workers of the server for one index build; `None` leaves the server's setting.
@@ -89,6 +92,7 @@ impl Default for RestoreOptions {
             check: Check::Counts,
             verify_chunks: true,
             salvage: false,
+            resume: false,
             index_memory_mib: None,
             index_workers: None,
         }
@@ -127,6 +131,10 @@ impl RestoreOptions {
             (
                 self.selection.schema_only && self.selection.data_only,
                 "only definitions and only rows exclude each other",
+            ),
+            (
+                self.single_transaction && self.resume,
+                "what is one transaction leaves nothing to go on with: leave out --resume or --single-transaction",
             ),
             (
                 self.single_transaction && self.create,

@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 use super::forbidden::{Extra, part_name};
+use super::journal::{Fate, Item, Journal, Line, What};
 use super::options::RestoreOptions;
 use super::row_order::RowOrder;
-use super::select::Selection;
+use super::select::{Selection, relation_of};
 use super::wanted::form_for;
 use super::work::{Definition, Unit};
 use crate::archive::index::TableIndex;
@@ -36,6 +37,10 @@ pub(super) struct PlanCx<'a> {
     pub(super) role: &'a str,
     /// Large objects of the target that are not this run's.
     pub(super) foreign_objects: &'a [u32],
+    /// What earlier runs have done.
+    pub(super) journal: &'a Journal,
+    /// The target's UNLOGGED tables and sequences; empty before there are any.
+    pub(super) unlogged: &'a BTreeSet<(String, String)>,
 }
 
 /// Where rows come from.
@@ -70,7 +75,7 @@ impl PlanCx<'_> {
         text
     }
 
-    fn unit(&self, entry: &Entry, statements: &[Sql], outside: bool) -> Unit {
+    fn unit(&self, entry: &Entry, statements: &[Sql], outside: bool, item: Item) -> Unit {
         let keeps = |class| !self.options.selection.omits(class);
         Unit {
             entry: entry.id,
@@ -85,6 +90,7 @@ impl PlanCx<'_> {
             statements: statements.iter().map(|sql| self.text(sql)).collect(),
             extras: Vec::new(),
             outside,
+            lines: vec![self.line(entry, item)],
         }
     }
 
@@ -145,12 +151,47 @@ impl PlanCx<'_> {
         form_for(entry, self.version).map_or(&[], |form| &form.steps)
     }
 
-    /// One unit per step; what follows creation goes with the last one.
+    /// What the journal says of finished work.
+    fn line(&self, entry: &Entry, item: Item) -> Line {
+        Line::new(item, self.fate(entry))
+    }
+
+    /// What a crash of the server leaves of an entry. Definitions are logged whatever they define.
+    pub(super) fn fate(&self, entry: &Entry) -> Fate {
+        if entry.stage != Stage::Data || self.unlogged.is_empty() {
+            return Fate::Stays;
+        }
+        let is_via_root = matches!(
+            &entry.data,
+            Some(DataOf::Table {
+                via_root: Some(_),
+                ..
+            })
+        );
+        if is_via_root {
+            return Fate::Unknown;
+        }
+        let relation = relation_of(entry);
+        let relation = relation.map(|(schema, name)| (schema.to_owned(), name.to_owned()));
+        match relation.is_some_and(|relation| self.unlogged.contains(&relation)) {
+            true => Fate::Goes,
+            false => Fate::Stays,
+        }
+    }
+
+    /// What is left to do of an entry: one unit per step; what follows creation goes with the last one.
     pub(super) fn units(&self, entry: &Entry) -> Vec<Unit> {
-        let mut units: Vec<Unit> = self
-            .steps(entry)
-            .iter()
-            .map(|step| self.unit(entry, &step.sql, step.outside_transaction))
+        let mut units = self.all_units(entry);
+        units.retain(|unit| !unit.lines.iter().any(|line| self.journal.has(line.item)));
+        units
+    }
+
+    fn all_units(&self, entry: &Entry) -> Vec<Unit> {
+        let steps = self.steps(entry);
+        let item = |n| Item::new(entry.id, What::Step, n);
+        let numbered = steps.iter().enumerate();
+        let mut units: Vec<Unit> = numbered
+            .map(|(n, step)| self.unit(entry, &step.sql, step.outside_transaction, item(n)))
             .collect();
         let afterwards = self.afterwards(entry);
         match units.last_mut() {
@@ -159,7 +200,10 @@ impl PlanCx<'_> {
                 let unit = units.pop().expect("it was just looked at");
                 units.push(self.with_extras(unit, afterwards));
             }
-            _ => units.push(self.with_extras(self.unit(entry, &[], false), afterwards)),
+            _ => {
+                let unit = self.unit(entry, &[], false, item(steps.len()));
+                units.push(self.with_extras(unit, afterwards));
+            }
         }
         units
     }
@@ -181,7 +225,9 @@ impl PlanCx<'_> {
         };
         let grants = entry.grants.iter().filter(|grant| self.keeps_grant(grant));
         let grants: Vec<(Part, Sql)> = grants.map(|grant| (Part::Acl, statement(grant))).collect();
-        let unit = (!grants.is_empty()).then(|| self.unit(entry, &[], false));
+        let item = Item::new(entry.id, What::Grants, 0);
+        let is_left = !grants.is_empty() && !self.journal.has(item);
+        let unit = is_left.then(|| self.unit(entry, &[], false, item));
         unit.map(|unit| self.with_extras(unit, grants))
     }
 }
@@ -210,6 +256,7 @@ pub(super) fn definition(cx: &PlanCx<'_>, entry: &Entry, needs: BTreeSet<EntryId
         if joins {
             unit.statements.append(&mut next.statements);
             unit.extras.append(&mut next.extras);
+            unit.lines.append(&mut next.lines);
         }
         joins
     });

@@ -346,7 +346,7 @@ fn emptiness(
     options: &RestoreOptions,
     verdict: &mut Verdict,
 ) {
-    if !facts.objects.is_empty() {
+    if !facts.objects.is_empty() && !facts.is_resumed {
         let kinds = facts.objects.iter().map(|(label, n, names)| {
             let n = usize::try_from(*n).unwrap_or(usize::MAX);
             format!(
@@ -364,7 +364,7 @@ fn emptiness(
         let is_renamed =
             |schema: &&String| options.map_schemas.iter().any(|(old, _)| old == *schema);
         let there = wanted.schemas_new.intersection(&facts.schemas);
-        for schema in there.filter(|schema| !is_renamed(schema)) {
+        for schema in there.filter(|schema| !is_renamed(schema) && !facts.is_resumed) {
             verdict.findings.push(format!(
                 "schema {} exists already; restore into another database, or choose tables with --table",
                 Ident::new(schema).quoted()
@@ -372,7 +372,8 @@ fn emptiness(
         }
     }
     for (schema, uses) in &wanted.schemas_there {
-        if !wanted.schemas_new.contains(schema) && !facts.schemas.contains(schema) {
+        let is_missing = !wanted.schemas_new.contains(schema) && !facts.schemas.contains(schema);
+        if is_missing && !facts.has_names {
             let quoted = Ident::new(schema).quoted();
             verdict.findings.push(format!(
                 "schema {quoted} does not exist; {} is in it; create it (CREATE SCHEMA {quoted})",
@@ -381,7 +382,7 @@ fn emptiness(
         }
     }
     for (name, object) in &wanted.names_new {
-        if facts.taken.contains(name) {
+        if facts.taken.contains(name) && !facts.is_resumed {
             verdict.findings.push(format!(
                 "{object}: the name is taken on the target; restore into another database, or leave it out"
             ));
@@ -395,7 +396,7 @@ fn emptiness(
             None => verdict.findings.push(format!(
                 "{object}: the table does not exist; restore its definition too"
             )),
-            Some(table) if table.has_rows => verdict.findings.push(format!(
+            Some(table) if table.has_rows && !facts.is_resumed => verdict.findings.push(format!(
                 "{object}: the table has rows already; empty it first (TRUNCATE {target})"
             )),
             Some(_) => {}

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use tokio_postgres::types::Type;
 
+use super::journal::{Item, Journal, Line, Note, What};
 use super::options::RestoreOptions;
 use super::report::{Ledger, Mention, Renamed, chain};
 use super::select::{Selection, schema_of};
@@ -88,14 +89,15 @@ pub(super) fn findings(options: &RestoreOptions, facts: &TargetFacts) -> Vec<Str
     let is_old = |name: &str| options.map_schemas.iter().any(|(old, _)| old == name);
     for (old, new) in &options.map_schemas {
         let [quoted, new_quoted] = [old, new].map(|name| Ident::new(name).quoted());
-        if is_in_the_way(old, facts) && !options.single_transaction {
+        if is_in_the_way(old, facts) && !options.single_transaction && !facts.is_resumed {
             findings.push(format!(
                 "schema {quoted} is on the target, and what is restored comes under that name before it becomes {new_quoted}; \
                  with --single-transaction it is set aside where nobody sees it; or restore into another database"
             ));
         }
         // A schema that is set aside comes back to its name.
-        if facts.schemas.contains(new) && (!is_old(new) || is_in_the_way(new, facts)) {
+        let is_taken = facts.schemas.contains(new) && (!is_old(new) || is_in_the_way(new, facts));
+        if is_taken && !facts.is_resumed {
             findings.push(format!(
                 "schema {quoted} cannot become {new_quoted}, which exists already; choose another name"
             ));
@@ -126,8 +128,11 @@ impl Beforehand {
         options: &RestoreOptions,
     ) -> Beforehand {
         let mut beforehand = Beforehand::default();
+        if facts.has_names {
+            return beforehand;
+        }
         for (old, _) in &options.map_schemas {
-            let is_aside = is_in_the_way(old, facts);
+            let is_aside = is_in_the_way(old, facts) && !facts.is_resumed;
             if is_aside {
                 beforehand.aside.push(Ident::new(old));
             }
@@ -145,7 +150,7 @@ pub(super) struct Renaming<'a> {
     /// Schemas that were set aside.
     aside: Vec<Ident>,
     /// Makes a schema `public` as the target's was.
-    public_again: Vec<Sql>,
+    public_again: Vec<String>,
 }
 
 impl<'a> Renaming<'a> {
@@ -173,7 +178,7 @@ impl<'a> Renaming<'a> {
         let has_public = pairs.iter().any(|(old, _)| is_public(old))
             && !aside.iter().any(|schema| is_public(schema.as_str()));
         let public_again = if has_public {
-            state_of_public(worker.session()).await?
+            public_again(worker.session(), shared).await?
         } else {
             Vec::new()
         };
@@ -196,6 +201,10 @@ impl<'a> Renaming<'a> {
         if self.pairs.is_empty() {
             return Ok(Vec::new());
         }
+        let line = Line::lasting(Item::new(EntryId(0), What::Names, 0));
+        if shared.journal.get().is_some_and(Journal::has_names) {
+            return Ok(self.pairs.iter().map(renamed).collect());
+        }
         let old: Vec<&str> = self.pairs.iter().map(|(old, _)| old.as_str()).collect();
         let there =
             "SELECT nspname::pg_catalog.text FROM pg_catalog.pg_namespace WHERE nspname = ANY ($1)";
@@ -213,20 +222,48 @@ impl<'a> Renaming<'a> {
         let back = self.aside.iter().enumerate();
         statements.extend(back.map(|(at, schema)| rename(&name_aside(at), schema)));
         if there.contains(PUBLIC) {
-            statements.extend(self.public_again.iter().map(Sql::text));
+            statements.extend(self.public_again.iter().cloned());
         }
-        let unit = Unit::plain(EntryId(0), statements);
+        let unit = Unit {
+            lines: vec![line],
+            ..Unit::plain(EntryId(0), statements)
+        };
         let object = "new names of schemas";
         if let Err(trouble) = worker.run_alone(shared, object, &unit).await {
             ledger.fail_object(object, &trouble);
             return Ok(Vec::new());
         }
-        let renamed = pairs.iter().map(|(from, to)| Renamed {
-            from: from.clone(),
-            to: to.clone(),
-        });
-        Ok(renamed.collect())
+        Ok(pairs.into_iter().map(renamed).collect())
     }
+}
+
+fn renamed((from, to): &(String, String)) -> Renamed {
+    Renamed {
+        from: from.clone(),
+        to: to.clone(),
+    }
+}
+
+/// The statements that make `public` as it was before the restore began. A run that goes on finds them in the journal.
+async fn public_again(session: &Session, shared: &Shared) -> Result<Vec<String>> {
+    let notes = shared.journal.get().map(|journal| &journal.notes);
+    let noted = notes
+        .into_iter()
+        .flatten()
+        .find_map(|(_, note)| match note {
+            Note::PublicAgain(statements) => Some(statements.clone()),
+            _ => None,
+        });
+    if let Some(statements) = noted {
+        return Ok(statements);
+    }
+    let statements = state_of_public(session).await?;
+    let statements: Vec<String> = statements.iter().map(Sql::text).collect();
+    if shared.journals() {
+        let note = Note::PublicAgain(statements.clone()).insert(EntryId(0));
+        session.batch("schema public", "the journal", &note).await?;
+    }
+    Ok(statements)
 }
 
 /// Looks for texts that still name the schemas by their old names. Where that cannot be done it is a warning.

@@ -1,12 +1,14 @@
 //! What became of a restore: counts, and every object that failed, was skipped, or lost something, with the reason.
 //! Plain data; printing it belongs to `cli`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::careful::{self, LeftOut};
 use super::forbidden::{forbids, part_name};
+use super::journal::Note;
 use super::salvage::LostRows;
 use super::select::Selection;
 use super::text;
@@ -17,7 +19,7 @@ use crate::sql::hide_passwords;
 use crate::toc::{Entry, EntryId, Part};
 
 /// An object that could not be restored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// Kind and name: `index sales.orders orders_day`.
     pub object: String,
@@ -57,7 +59,7 @@ pub struct Forbidden {
     /// Kind and name.
     pub object: String,
     /// What of it is not there: `definition`, `rows`, `owner`, `comment`, `security label`, `privileges`.
-    pub part: &'static str,
+    pub part: Cow<'static, str>,
     /// The server's reason.
     pub reason: String,
     /// The SQLSTATE of the server's error.
@@ -69,7 +71,7 @@ pub struct Forbidden {
 }
 
 /// A row that the target's encoding cannot hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftRow {
     /// Its segment, counted from 0 in the archive's data index.
     pub segment: usize,
@@ -82,7 +84,7 @@ pub struct LeftRow {
 }
 
 /// A table of which rows were left out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftRows {
     /// Kind and name.
     pub object: String,
@@ -209,6 +211,20 @@ pub struct RestoreReport {
     /// The comparison of content, if it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checked: Option<Checked>,
+    /// What an earlier run had done, where this one went on with it. The other numbers count it too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<Resumed>,
+    /// True if the journal stays on the target, so that another run may try again what failed or was not tried.
+    pub resumable: bool,
+}
+
+/// What was there when a restore went on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Resumed {
+    /// Pieces of work: steps of objects, segments of rows.
+    pub n_done: u64,
+    /// Rows.
+    pub n_rows: u64,
 }
 
 impl RestoreReport {
@@ -246,7 +262,7 @@ pub(super) fn object_of(entry: &Entry) -> String {
 const STATEMENT_CHARS: usize = 400;
 
 impl Failure {
-    fn new(object: String, trouble: &Trouble) -> Failure {
+    pub(super) fn new(object: String, trouble: &Trouble) -> Failure {
         let mut failure = Failure {
             object,
             step: String::new(),
@@ -273,23 +289,20 @@ impl Failure {
 
 impl Forbidden {
     fn new(object: String, part: &'static str, trouble: &Trouble) -> Forbidden {
-        let Failure {
-            object,
-            message,
-            sqlstate,
-            statement,
-            ..
-        } = Failure::new(object, trouble);
-        let reason = match &trouble.error {
-            Error::Failed { problem, .. } => problem.clone(),
-            _ => message,
-        };
+        let mut failure = Failure::new(object, trouble);
+        if let Error::Failed { problem, .. } = &trouble.error {
+            failure.message.clone_from(problem);
+        }
+        Forbidden::of(failure, part.into())
+    }
+
+    fn of(failure: Failure, part: Cow<'static, str>) -> Forbidden {
         Forbidden {
-            object,
+            object: failure.object,
             part,
-            reason,
-            sqlstate,
-            statement,
+            reason: failure.message,
+            sqlstate: failure.sqlstate,
+            statement: failure.statement,
         }
     }
 }
@@ -391,6 +404,32 @@ impl Ledger {
             } else {
                 self.forbidden
                     .push(Forbidden::new(object, one.part, &one.trouble));
+            }
+        }
+    }
+
+    /// Tells again what an earlier run had to tell of work that stays done.
+    pub(super) fn recall(&mut self, notes: &[(EntryId, Note)], selection: &Selection) {
+        for (entry, note) in notes.iter().filter(|(id, _)| selection.knows(*id)) {
+            let entry = selection.entry(*entry);
+            match note.clone() {
+                Note::LeftOut(LeftRows { n_rows, rows, .. }) => {
+                    self.leave_out(entry, LeftOut { n_rows, rows });
+                }
+                Note::Refused {
+                    part,
+                    is_failure,
+                    mut failure,
+                } => {
+                    failure.object = object_of(entry);
+                    if is_failure {
+                        failure.object = format!("{part} of {}", failure.object);
+                        self.failed.push(failure);
+                    } else {
+                        self.forbidden.push(Forbidden::of(failure, part.into()));
+                    }
+                }
+                Note::PublicAgain(_) => {}
             }
         }
     }

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::check::{self, CheckCx};
+use super::journal::{self, Journal};
 use super::options::{Check, RestoreOptions};
 use super::plan::{self, PlanCx, RowsFrom};
 use super::prove::Indexes;
 use super::rename::{self, Beforehand, Renaming};
-use super::report::{Checked, Ledger, Mention, Renamed, RestoreReport};
+use super::report::{Checked, Ledger, Mention, Renamed, RestoreReport, Resumed, chain};
 use super::row_order::RowOrder;
 use super::select::Selection;
 use super::shared::Shared;
@@ -21,6 +22,9 @@ use crate::error::Result;
 use crate::pg::Session;
 use crate::progress::Event;
 use crate::toc::{DataOf, EntryId, Stage};
+
+/// What is UNLOGGED before there is anything.
+static NO_NAMES: BTreeSet<(String, String)> = BTreeSet::new();
 
 /// A restore that was found possible.
 pub(super) struct Run<'a> {
@@ -43,6 +47,7 @@ struct Outcome {
     renamed: Vec<Renamed>,
     mentions: Vec<Mention>,
     rolled_back: bool,
+    resumable: bool,
 }
 
 impl Run<'_> {
@@ -58,7 +63,14 @@ impl Run<'_> {
             rows: self.rows_from(),
             role: &self.facts.role,
             foreign_objects: &[],
+            journal: self.journal(),
+            unlogged: &NO_NAMES,
         }
+    }
+
+    /// What earlier runs have done.
+    fn journal(&self) -> &Journal {
+        self.shared.journal.get().unwrap_or(&journal::NOTHING)
     }
 
     fn rows_from(&self) -> RowsFrom {
@@ -102,6 +114,7 @@ impl Run<'_> {
         mut ledger: Ledger,
         clock: &mut Clock,
     ) -> Result<RestoreReport> {
+        self.recall(&mut ledger);
         let cx = self.cx();
         let mut first = match first {
             Some(session) => Worker::adopt(self.shared, session).await?,
@@ -111,13 +124,48 @@ impl Run<'_> {
         let beforehand = Beforehand::new(&wanted, self.facts, self.options);
         let pairs = &self.options.map_schemas;
         let renaming = Renaming::prepare(&mut first, self.shared, pairs, beforehand).await?;
-        let first = self.work(&cx, first, &mut ledger, clock).await?;
-        let outcome = self.end(first, &renaming, &mut ledger, clock).await?;
+        let mut first = self.work(&cx, first, &mut ledger, clock).await?;
+        let mut outcome;
+        (outcome, first) = self.end(first, &renaming, &mut ledger, clock).await?;
         let is_kept = !outcome.rolled_back && !self.has_stopped(&ledger);
         if is_kept && globals::properties(self.shared, &cx, &mut ledger).await? {
             clock.lap("database");
         }
+        outcome.resumable = self.end_journal(first.session(), &mut ledger).await;
+        first.close().await;
         Ok(self.report(ledger, &cx, outcome))
+    }
+
+    /// Counts what is there already, and tells of it what an earlier run had to tell.
+    fn recall(&self, ledger: &mut Ledger) {
+        let journal = self.journal();
+        for index in self.indexes.values() {
+            let (n_rows, n_bytes) = journal.amount(index);
+            ledger.n_rows += n_rows;
+            ledger.raw_bytes += n_bytes;
+        }
+        ledger.recall(&journal.notes, self.selection);
+    }
+
+    /// Drops the journal if nothing is left to try again; true if it stays. Where it cannot be dropped that is a warning.
+    async fn end_journal(&self, session: &Session, ledger: &mut Ledger) -> bool {
+        if !self.shared.journals() {
+            return false;
+        }
+        if ledger.has_failures() || ledger.not_tried > 0 {
+            return true;
+        }
+        let made = self
+            .selection
+            .iter()
+            .filter(|entry| entry.label == "event trigger");
+        let names: Vec<&str> = made.map(|entry| entry.name.name.as_str()).collect();
+        if let Err(error) = journal::end(session, &names).await {
+            let text = format!("drop schema pgark_restore yourself: {}", chain(&error));
+            self.shared.progress.event(Event::Warning(text.clone()));
+            ledger.warnings.push(text);
+        }
+        false
     }
 
     /// True if something failed and nothing more is to be tried.
@@ -135,10 +183,11 @@ impl Run<'_> {
     ) -> Result<Worker> {
         let shared = self.shared;
         let foreign_objects = &self.foreign_objects(&first).await?;
-        let cx = &PlanCx {
+        let cx = PlanCx {
             foreign_objects,
             ..*cx
         };
+        let cx = &cx;
         let mut workers = vec![first];
         let definitions = plan::definitions(cx);
         phase(shared, "definitions", 0, definitions.len());
@@ -157,8 +206,11 @@ impl Run<'_> {
                 ledger.leave(entry);
             }
         } else {
-            let tasks = tasks::tasks(cx, self.indexes, ledger);
-            let n_bytes = self.indexes.values().map(|index| index.n_bytes).sum();
+            let unlogged = self.unlogged(&workers[0]).await?;
+            let unlogged = &unlogged;
+            let tasks = tasks::tasks(&PlanCx { unlogged, ..*cx }, self.indexes, ledger);
+            let n_bytes: u64 = self.indexes.values().map(|index| index.n_bytes).sum();
+            let n_bytes = n_bytes.saturating_sub(ledger.raw_bytes);
             phase(shared, "rows and indexes", n_bytes, tasks.len());
             while workers.len() < self.options.n_workers().min(tasks.len()) {
                 workers.push(Worker::open(shared).await?);
@@ -175,6 +227,15 @@ impl Run<'_> {
         let first = workers.pop().expect("there is a worker from the beginning");
         futures::future::join_all(workers.into_iter().map(Worker::close)).await;
         Ok(first)
+    }
+
+    /// The tables and sequences that a crash of the server would empty; nobody asks where nothing is noted.
+    async fn unlogged(&self, worker: &Worker) -> Result<BTreeSet<(String, String)>> {
+        if self.shared.journals() {
+            journal::unlogged(worker.session()).await
+        } else {
+            Ok(BTreeSet::new())
+        }
     }
 
     /// The target's own large objects, where contents of others are restored.
@@ -195,7 +256,7 @@ impl Run<'_> {
         renaming: &Renaming<'_>,
         ledger: &mut Ledger,
         clock: &mut Clock,
-    ) -> Result<Outcome> {
+    ) -> Result<(Outcome, Worker)> {
         let mut outcome = Outcome::default();
         let in_one = self.options.single_transaction;
         if self.options.check == Check::Content && !self.has_stopped(ledger) {
@@ -220,8 +281,7 @@ impl Run<'_> {
             outcome.renamed.clear();
         }
         outcome.mentions = rename::mentions(&first, &outcome.renamed, ledger).await;
-        first.close().await;
-        Ok(outcome)
+        Ok((outcome, first))
     }
 
     /// Compares the content, inside the one transaction where there is one.
@@ -247,6 +307,15 @@ impl Run<'_> {
         let session = session.expect("a session that is lent comes back");
         let worker = Worker::adopt(self.shared, session).await?;
         Ok((Some(checked), worker))
+    }
+
+    fn resumed(&self) -> Resumed {
+        let journal = self.journal();
+        let n_rows = self.indexes.values().map(|index| journal.amount(index).0);
+        Resumed {
+            n_done: journal.n_done(),
+            n_rows: n_rows.sum(),
+        }
     }
 
     fn report(&self, ledger: Ledger, cx: &PlanCx<'_>, outcome: Outcome) -> RestoreReport {
@@ -279,6 +348,8 @@ impl Run<'_> {
             warnings: ledger.warnings,
             phases: Vec::new(),
             checked: outcome.checked,
+            resumed: self.journal().is_resumed.then(|| self.resumed()),
+            resumable: outcome.resumable,
         }
     }
 }

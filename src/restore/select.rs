@@ -125,6 +125,11 @@ impl Selection {
         &self.entries[id.0 as usize]
     }
 
+    /// True if the archive has the entry.
+    pub(super) fn knows(&self, id: EntryId) -> bool {
+        (id.0 as usize) < self.entries.len()
+    }
+
     /// How many entries the archive has.
     pub(super) fn n_entries(&self) -> usize {
         self.entries.len()

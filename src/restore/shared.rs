@@ -1,9 +1,10 @@
 //! What all connections of a restore share, and what becomes of them when it is given up.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::copy_in::ChunkCache;
 use super::feed::{Feed, Feeding};
+use super::journal::Journal;
 use super::options::RestoreOptions;
 use crate::archive::ChunkStore;
 use crate::pg::{Canceller, ConnSettings, Session};
@@ -27,6 +28,8 @@ pub(super) struct Shared {
     pub(super) one_transaction: bool,
     /// True if the first failure ends the work.
     pub(super) stops_at_first: bool,
+    /// What earlier runs have done; unset where no journal is kept.
+    pub(super) journal: OnceLock<Journal>,
     cancellers: Mutex<Vec<Canceller>>,
 }
 
@@ -49,6 +52,7 @@ impl Shared {
             index_workers: options.index_workers,
             one_transaction: options.single_transaction,
             stops_at_first: options.stops_at_first(),
+            journal: OnceLock::new(),
             cancellers: Mutex::default(),
         }
     }
@@ -57,6 +61,26 @@ impl Shared {
     pub(super) fn fed_by(mut self, feed: Option<Arc<dyn Feed>>) -> Shared {
         self.feeding = Feeding::new(feed);
         self
+    }
+
+    /// What is known of the work of earlier runs, where this one keeps a journal. Set once, before the first worker.
+    pub(super) fn keep(&self, journal: Journal) {
+        // There is one restore, and it says this once.
+        let _ = self.journal.set(journal);
+    }
+
+    /// True if finished work is noted on the target.
+    pub(super) fn journals(&self) -> bool {
+        self.journal.get().is_some()
+    }
+
+    /// What to do when the target cannot be reached any more.
+    pub(super) fn remedy_of_loss(&self) -> &'static str {
+        if self.journals() {
+            "see what ended the server, then go on with `pgark restore --resume`"
+        } else {
+            "see what ended the server, then restore into a new database"
+        }
     }
 
     /// Notes a session, to be cancelled if the restore is given up.

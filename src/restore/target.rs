@@ -58,6 +58,12 @@ pub(super) struct TargetFacts {
     pub(super) has_foreign_keys: bool,
     /// True if anything is in the schema `public`.
     pub(super) is_public_used: bool,
+    /// True if this restore goes on with an earlier one: what is there is its own.
+    pub(super) is_resumed: bool,
+    /// True if that has given schemas their new names already.
+    pub(super) has_names: bool,
+    /// True if a publication is of all tables.
+    pub(super) publishes_all: bool,
     /// The database's locale as a manifest has it.
     pub(super) locale: BTreeMap<String, String>,
 }
@@ -88,6 +94,9 @@ impl TargetFacts {
             foreign_keys: Vec::new(),
             has_foreign_keys: false,
             is_public_used: false,
+            is_resumed: false,
+            has_names: false,
+            publishes_all: false,
             locale: BTreeMap::new(),
         }
     }
@@ -295,7 +304,8 @@ async fn read_database(session: &Session, facts: &mut TargetFacts) -> Result<()>
     let sql = format!(
         "SELECT d.datcollate::pg_catalog.text, d.datctype::pg_catalog.text, {provider}::pg_catalog.text, {locale}, {actual}, \
          EXISTS (SELECT FROM pg_catalog.pg_depend x WHERE x.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass \
-                 AND x.refobjid = pg_catalog.to_regnamespace('public')) \
+                 AND x.refobjid = pg_catalog.to_regnamespace('public')), \
+         EXISTS (SELECT FROM pg_catalog.pg_publication WHERE puballtables) \
          FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()"
     );
     let rows = session.query("looking at the database", &sql, &[]).await?;
@@ -308,6 +318,7 @@ async fn read_database(session: &Session, facts: &mut TargetFacts) -> Result<()>
                 .extend(value.map(|value| (key.to_owned(), value)));
         }
         facts.is_public_used = row.get(keys.len());
+        facts.publishes_all = row.get(keys.len() + 1);
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::gather;
+use super::journal::statistics_of;
 use super::load;
 use super::plan::{PlanCx, definition};
 use super::prove::Indexes;
@@ -154,7 +155,8 @@ impl<'a> Builder<'a> {
         let key = table.unwrap_or(entry.id);
         let is_wanted =
             self.cx.options.analyze && !self.cx.is_empty(index) && !self.imported.contains(&key);
-        is_wanted.then_some(index.n_bytes)
+        let is_left = !self.cx.journal.has(statistics_of(entry.id));
+        (is_wanted && is_left).then_some(index.n_bytes)
     }
 
     /// Collects the statistics of tables in one transaction.
@@ -225,11 +227,15 @@ impl<'a> Builder<'a> {
         let steps = self.cx.steps(entry);
         let units = self.cx.units(entry);
         let mut previous: Option<TaskId> = None;
-        for (at, unit) in units.into_iter().enumerate() {
-            let step = steps.get(at);
+        for unit in units {
+            let step = unit
+                .lines
+                .first()
+                .and_then(|line| steps.get(line.item.n as usize));
             let locks = step.map_or(&[][..], |step| &step.locks);
             let tables: BTreeSet<EntryId> = locks.iter().map(|(table, _)| *table).collect();
-            let is_last = at + 1 == steps.len();
+            let is_last =
+                step.is_some_and(|step| steps.last().is_some_and(|last| std::ptr::eq(step, last)));
             // A last step over several tables is a foreign key's: it joins them, which goes wrong without statistics.
             let joins = is_last && tables.len() > 1 && entry.stage == Stage::PostData;
             let heavy = step.is_some_and(|step| step.builds_index);

@@ -18,18 +18,32 @@ SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, t.tgname::pg_cata
   JOIN pg_catalog.pg_trigger t ON t.tgrelid = tree.oid
   JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE t.tgenabled <> 'D' OR tree.level > 0 ORDER BY tree.level, tree.oid, t.oid";
+ WHERE (t.tgenabled <> 'D' OR tree.level > 0) AND ($2 OR NOT t.tgisinternal) ORDER BY tree.level, tree.oid, t.oid";
 
-/// Switches the triggers of `table` (its SQL name) off; gives the statements that switch each back.
+/// Which triggers of a table are off while its rows come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Off {
+    /// Its SQL name.
+    pub(super) table: String,
+    /// False if those stay on that guard foreign keys, which only a superuser may switch.
+    pub(super) of_keys: bool,
+}
+
+/// Switches triggers of a table off; gives the statements that switch each back.
 ///
 /// Errors: if the table cannot be locked, or a trigger not be switched.
-pub(super) async fn disable(session: &Session, object: &str, table: &str) -> Result<Vec<String>> {
+pub(super) async fn disable(session: &Session, object: &str, off: &Off) -> Result<Vec<String>> {
+    let Off { table, of_keys } = off;
     let lock = format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE");
     session.batch(object, "locking it", &lock).await?;
     let rows = session
-        .query("looking at triggers", ENABLED, &[(&table, Type::TEXT)])
+        .query(
+            "looking at triggers",
+            ENABLED,
+            &[(&table.as_str(), Type::TEXT), (of_keys, Type::BOOL)],
+        )
         .await?;
-    let (mut off, mut back) = (Vec::new(), Vec::new());
+    let (mut disable, mut back) = (Vec::new(), Vec::new());
     for row in &rows {
         let name = QualifiedName::new(row.get::<_, String>(0), row.get::<_, String>(1));
         let trigger = Ident::new(row.get::<_, String>(2));
@@ -37,7 +51,7 @@ pub(super) async fn disable(session: &Session, object: &str, table: &str) -> Res
         let alter = |word: &'static str| {
             sql!["ALTER TABLE ", &name, " ", word, " TRIGGER ", &trigger].text()
         };
-        off.push(alter("DISABLE"));
+        disable.push(alter("DISABLE"));
         back.push(alter(match state.as_str() {
             "A" => "ENABLE ALWAYS",
             "R" => "ENABLE REPLICA",
@@ -45,9 +59,9 @@ pub(super) async fn disable(session: &Session, object: &str, table: &str) -> Res
             _ => "ENABLE",
         }));
     }
-    if !off.is_empty() {
+    if !disable.is_empty() {
         let step = "switching its triggers off";
-        session.batch(object, step, &off.join(";\n")).await?;
+        session.batch(object, step, &disable.join(";\n")).await?;
     }
     Ok(back)
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::forbidden::Extra;
+use super::journal::Line;
 use super::load::Load;
 use crate::graph::scheduler::{Task, TaskId};
 use crate::toc::EntryId;
@@ -19,6 +20,8 @@ pub(super) struct Unit {
     pub(super) extras: Vec<Extra>,
     /// True if the statements cannot run inside a transaction block.
     pub(super) outside: bool,
+    /// What the journal says when it is done.
+    pub(super) lines: Vec<Line>,
 }
 
 impl Unit {
@@ -31,6 +34,7 @@ impl Unit {
             statements,
             extras: Vec::new(),
             outside: false,
+            lines: Vec::new(),
         }
     }
 }

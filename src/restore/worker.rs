@@ -4,9 +4,11 @@
 use std::time::Duration;
 
 use super::forbidden::{Extra, forbids_extra, is_idle_grant};
-use super::report::Trouble;
+use super::journal::{self, Note, Record};
+use super::report::{Failure, Trouble};
 use super::share::Share;
 use super::shared::Shared;
+use super::text;
 use super::work::Unit;
 use crate::error::{Error, Result};
 use crate::pg::pin::{RestorePins, pin_restore_session};
@@ -25,8 +27,10 @@ pub(super) struct Worker {
     session: Session,
     /// True if the work of all tasks is one transaction, and each task a savepoint in it.
     in_one: bool,
-    /// True from the moment COMMIT is sent: if the connection breaks now, nobody knows what became of the transaction.
-    committing: bool,
+    /// True if the connection broke during COMMIT and nobody knows what became of the transaction.
+    is_unsure: bool,
+    /// True if the connection is a new one, and what failed on the old one was not kept.
+    is_new: bool,
     /// What the target forbade of objects that were made all the same.
     refused: Vec<Refused>,
     /// What the task may use that is going on.
@@ -39,6 +43,17 @@ pub(super) struct Refused {
     pub(super) entry: EntryId,
     pub(super) part: &'static str,
     pub(super) trouble: Trouble,
+}
+
+impl Refused {
+    fn note(&self) -> (EntryId, Note) {
+        let note = Note::Refused {
+            part: self.part.to_owned(),
+            is_failure: text::is_unreadable(&self.trouble.error),
+            failure: Failure::new(String::new(), &self.trouble),
+        };
+        (self.entry, note)
+    }
 }
 
 impl Worker {
@@ -62,10 +77,14 @@ impl Worker {
             .pin(&pin_restore_session(session.version(), &pins))
             .await?;
         shared.note(&session);
+        if shared.journals() {
+            journal::enlist(&session).await?;
+        }
         Ok(Worker {
             session,
             in_one: shared.one_transaction,
-            committing: false,
+            is_unsure: false,
+            is_new: false,
             refused: Vec::new(),
             share: None,
         })
@@ -77,8 +96,9 @@ impl Worker {
         self.in_one = false;
         if keep {
             // COMMIT of a transaction that has failed is no error; a query in it is.
-            self.session.batch(object, "COMMIT", "SELECT 1").await?;
-            self.commit(object).await
+            self.session
+                .batch(object, "COMMIT", "SELECT 1;\nCOMMIT")
+                .await
         } else {
             self.session.batch(object, "ROLLBACK", "ROLLBACK").await
         }
@@ -132,18 +152,43 @@ impl Worker {
         self.session.batch(object, "statement", &text).await
     }
 
-    /// Makes a task's work lasting. The one place where a restore commits: what must be kept with the work goes in here.
-    pub(super) async fn commit(&mut self, object: &str) -> Result<()> {
+    /// Makes a task's work lasting, and the journal's record of it with it. The one place where a restore commits.
+    ///
+    /// Where the connection breaks meanwhile, the journal says on another one whether the work was kept.
+    pub(super) async fn commit(
+        &mut self,
+        shared: &Shared,
+        object: &str,
+        record: &Record,
+    ) -> Result<()> {
         if self.in_one {
             let release = "RELEASE SAVEPOINT pgark";
             return self.session.batch(object, "RELEASE", release).await;
         }
-        self.committing = true;
-        let outcome = self.session.batch(object, "COMMIT", "COMMIT").await;
-        if !self.session.is_closed() {
-            self.committing = false;
+        let mut statements = Vec::new();
+        if shared.journals() {
+            statements = record.statements();
         }
-        outcome
+        statements.push("COMMIT".to_owned());
+        let text = statements.join(";\n");
+        let Err(error) = self.session.batch(object, "COMMIT", &text).await else {
+            return Ok(());
+        };
+        if !self.session.is_closed() {
+            return Err(error);
+        }
+        self.is_unsure = true;
+        let line = record.lines.first().filter(|_| shared.journals());
+        let Some(line) = line else {
+            return Err(error);
+        };
+        let pid = self.session.backend_pid();
+        self.mend(shared).await?;
+        if journal::has_line(&self.session, pid, *line).await? {
+            return Ok(());
+        }
+        self.is_new = true;
+        Err(error)
     }
 
     /// Undoes a failed task's work. A broken connection has done so already.
@@ -158,7 +203,15 @@ impl Worker {
     }
 
     /// Runs the statements of all units in one transaction; after an error nothing of them is done.
-    pub(super) async fn run_together(&mut self, object: &str, units: &[&Unit]) -> Result<()> {
+    pub(super) async fn run_together(
+        &mut self,
+        shared: &Shared,
+        object: &str,
+        units: &[&Unit],
+    ) -> Result<()> {
+        if units.is_empty() {
+            return Ok(());
+        }
         let mut lines = Vec::new();
         let (mut tablespace, mut access_method) = (None, None);
         for unit in units {
@@ -180,7 +233,10 @@ impl Worker {
                 "a GRANT did nothing",
                 "run each by itself",
             )),
-            Ok(()) => self.commit(object).await,
+            Ok(()) => {
+                let lines = units.iter().flat_map(|unit| unit.lines.iter().copied());
+                self.commit(shared, object, &Record::of(lines)).await
+            }
             Err(error) => Err(error),
         };
         if outcome.is_err() {
@@ -199,10 +255,10 @@ impl Worker {
         let mut tries = Tries::default();
         loop {
             let outcome = if unit.outside {
-                let done = self.run_outside(object, unit).await;
+                let done = self.run_outside(shared, object, unit).await;
                 done.map(|()| Vec::new())
             } else {
-                self.run_in_transaction(object, unit).await
+                self.run_in_transaction(shared, object, unit).await
             };
             let trouble = match outcome {
                 Ok(refused) => {
@@ -233,6 +289,7 @@ impl Worker {
     /// Runs an entry's statements; of what comes after them the target may forbid some, which is given back.
     async fn run_in_transaction(
         &mut self,
+        shared: &Shared,
         object: &str,
         unit: &Unit,
     ) -> Result<Vec<Refused>, Trouble> {
@@ -251,7 +308,9 @@ impl Worker {
             outcome.map_err(blame(Some(statement)))?;
         }
         let refused = self.run_extras(object, unit).await?;
-        self.commit(object).await?;
+        let mut record = Record::of(unit.lines.iter().copied());
+        record.notes.extend(refused.iter().map(Refused::note));
+        self.commit(shared, object, &record).await?;
         Ok(refused)
     }
 
@@ -329,7 +388,38 @@ impl Worker {
         Ok(Some(blame(error)))
     }
 
-    async fn run_outside(&mut self, object: &str, unit: &Unit) -> Result<(), Trouble> {
+    /// What runs outside of a transaction stands in the journal before it is begun.
+    async fn run_outside(
+        &mut self,
+        shared: &Shared,
+        object: &str,
+        unit: &Unit,
+    ) -> Result<(), Trouble> {
+        let begun = Record::of(unit.lines.iter().map(|line| line.begun()));
+        self.write(shared, object, begun).await?;
+        if let Err(trouble) = self.run_statements_outside(object, unit).await {
+            // A single statement that failed has done nothing.
+            if unit.statements.len() == 1 && !self.session.is_closed() && shared.journals() {
+                let forget = journal::forget(&unit.lines);
+                self.session.batch(object, "the journal", &forget).await?;
+            }
+            return Err(trouble);
+        }
+        let record = Record::of(unit.lines.iter().copied());
+        Ok(self.write(shared, object, record).await?)
+    }
+
+    /// Writes to the journal, in a transaction of its own.
+    async fn write(&self, shared: &Shared, object: &str, record: Record) -> Result<()> {
+        let statements = record.statements();
+        if !shared.journals() || statements.is_empty() {
+            return Ok(());
+        }
+        let text = statements.join(";\n");
+        self.session.batch(object, "the journal", &text).await
+    }
+
+    async fn run_statements_outside(&mut self, object: &str, unit: &Unit) -> Result<(), Trouble> {
         let settings: Vec<String> = settings_of(unit, "SET", &mut None, &mut None).collect();
         if !settings.is_empty() {
             self.session
@@ -376,7 +466,7 @@ impl Worker {
             return Err(trouble);
         }
         if self.session.is_closed() {
-            let unknown = self.committing;
+            let unknown = self.is_unsure;
             self.mend(shared).await?;
             if unknown {
                 trouble.error = Error::Failed {
@@ -389,6 +479,9 @@ impl Worker {
                 return Err(trouble);
             }
             return if tries.n == 1 { Ok(()) } else { Err(trouble) };
+        }
+        if std::mem::take(&mut self.is_new) && tries.n == 1 {
+            return Ok(());
         }
         if tries.n < TRIES && is_disturbance(&trouble.error) {
             tokio::time::sleep(PAUSE * (1 << tries.n)).await;
@@ -404,14 +497,15 @@ impl Worker {
         }
         let reopened = Worker::open(shared).await;
         let share = self.share;
+        let refused = std::mem::take(&mut self.refused);
         *self = reopened.map_err(|error| Error::Failed {
             object: format!("database \"{}\"", shared.settings.dbname()),
             problem: "the connection was lost and cannot be made again; the target is incomplete"
                 .to_owned(),
-            remedy: "see what ended the server, then restore into a new database".to_owned(),
+            remedy: shared.remedy_of_loss().to_owned(),
             source: Some(error.into()),
         })?;
-        self.share = share;
+        (self.share, self.refused) = (share, refused);
         Ok(())
     }
 }
@@ -471,6 +565,7 @@ mod tests {
             statements: Vec::new(),
             extras: Vec::new(),
             outside: false,
+            lines: Vec::new(),
         };
         let (mut tablespace, mut method) = (None, None);
         let mut sent = |unit: Unit| -> Vec<String> {

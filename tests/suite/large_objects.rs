@@ -268,7 +268,7 @@ async fn an_owner_that_may_not_be_given_is_named_among_a_thousand() {
     let forbidden: Vec<(&str, Option<&str>)> = report
         .forbidden
         .iter()
-        .map(|one| (one.part, one.statement.as_deref()))
+        .map(|one| (&*one.part, one.statement.as_deref()))
         .collect();
     let owner = r#"ALTER LARGE OBJECT 20333 OWNER TO "stranger""#;
     assert_eq!(forbidden, [("owner", Some(owner))]);

@@ -49,6 +49,7 @@ mod report;
 mod restore_basic;
 mod restore_names;
 mod restore_ways;
+mod resume;
 mod retention;
 mod round_trip;
 mod s3;
