@@ -6,6 +6,8 @@ use crate::store::contract;
 
 #[path = "../../../tests/suite/support/cut.rs"]
 mod cut;
+#[path = "../../../tests/suite/support/proxy.rs"]
+mod proxy;
 #[path = "../../../tests/suite/support/s3.rs"]
 mod s3;
 
