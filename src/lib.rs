@@ -151,6 +151,7 @@ pub mod pg;
 pub mod progress;
 pub mod replace;
 pub mod restore;
+pub mod retry;
 pub mod selection;
 pub mod sql;
 pub mod store;

@@ -1,6 +1,7 @@
 //! How the library reports what it is doing. Only `cli` prints.
 
 use std::fmt;
+use std::time::Duration;
 
 /// Something happened. Counters only ever grow within one run.
 #[derive(Debug, Clone)]
@@ -25,6 +26,17 @@ pub enum Event {
     Task(String),
     /// Something the user should know although the work goes on.
     Warning(String),
+    /// Something failed that may pass, and is tried again.
+    Retry {
+        /// What is tried: a server, a call to the store.
+        what: String,
+        /// Why it failed.
+        problem: String,
+        /// Tries so far.
+        tries: u32,
+        /// How long until the next one.
+        pause: Duration,
+    },
 }
 
 /// Receives events; called from many tasks, must return at once.

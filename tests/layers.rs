@@ -32,6 +32,8 @@ const LAYERS: &[&[&str]] = &[
     &["pg", "sql"],
     // What a configuration file says, as plain data.
     &["config"],
+    // What may pass is tried again by the same rules, at a server and in a store.
+    &["retry"],
     &["error", "progress", "human"],
 ];
 

@@ -76,7 +76,7 @@ impl ConfigVerb {
         let What::Check(check) = &self.what;
         let configured = config_file::load(cx).await?;
         let problems = if check.connect {
-            look(&configured.config).await
+            look(&configured.config, cx).await
         } else {
             Vec::new()
         };
@@ -152,7 +152,7 @@ fn print_json(configured: &Configured, problems: &[Problem], cx: &Context) -> Re
 }
 
 /// What fails of all that the configuration names.
-async fn look(config: &Config) -> Vec<Problem> {
+async fn look(config: &Config, cx: &Context) -> Vec<Problem> {
     let environment = Environment::of_process();
     let mut problems = Vec::new();
     for (about, secret) in secrets_of(config) {
@@ -161,7 +161,7 @@ async fn look(config: &Config) -> Vec<Problem> {
         }
     }
     for place in &config.repositories {
-        if let Err(error) = open(place).await {
+        if let Err(error) = open(place, cx).await {
             let about = format!("repository {:?}", place.name);
             problems.push(Problem::new(about, &error));
         }
@@ -181,9 +181,9 @@ async fn look(config: &Config) -> Vec<Problem> {
 }
 
 /// A place at which the first run will make a repository is right as well; nothing is made by looking.
-async fn open(place: &Place) -> Result<()> {
+async fn open(place: &Place, cx: &Context) -> Result<()> {
     let opened = async {
-        let store = place::opened(place, Opening::Existing).await?;
+        let store = place::opened(place, Opening::Existing, cx).await?;
         Repository::open(store).await
     };
     match opened.await {

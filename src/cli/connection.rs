@@ -1,8 +1,10 @@
 //! Which server and database: the options of PostgreSQL's own tools become [`ConnSettings`], with a password from the terminal where one is wanted.
 
 use std::io::{self, IsTerminal as _};
+use std::time::Duration;
 
 use super::Context;
+use super::dump::parse_time;
 use super::output::diagnostic;
 use crate::error::{Error, Result};
 use crate::pg::connect::wants_password;
@@ -35,6 +37,18 @@ pub(crate) struct Connection {
     /// Ask for a password before connecting
     #[arg(short = 'W', long)]
     password: bool,
+    /// Try for so long to connect when the server is not there or takes nobody: 30s, 5min; 0 means never [default: 20s if it was
+    /// there before or says that it is starting or full]
+    #[arg(long, value_name = "TIME", value_parser = parse_retry)]
+    connect_retry: Option<Duration>,
+}
+
+/// A time; nothing at all is possible too.
+fn parse_retry(text: &str) -> Result<Duration> {
+    match text {
+        "0" => Ok(Duration::ZERO),
+        text => parse_time(text),
+    }
 }
 
 impl Connection {
@@ -53,6 +67,7 @@ impl Connection {
             username: None,
             no_password: self.no_password,
             password: self.password,
+            connect_retry: self.connect_retry,
         }
     }
 
@@ -72,6 +87,11 @@ impl Connection {
         for warning in settings.warnings() {
             diagnostic(format!("warning: {warning}"));
         }
+        let settings = settings.telling(cx.shown.progress());
+        let settings = match self.connect_retry {
+            Some(limit) => settings.with_connect_retry(limit),
+            None => settings,
+        };
         if self.password {
             return ask(&settings);
         }

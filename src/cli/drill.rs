@@ -89,7 +89,7 @@ impl Drill {
             Some(job) => place::named(&format!("@{}", job.repository), cx).await?,
             None => place::of(cx).await?,
         };
-        let store = place::opened(&place, Opening::Existing).await?;
+        let store = place::opened(&place, Opening::Existing, cx).await?;
         let repository = Repository::open_for_reading(store).await?;
         let filter = self.filter();
         let archive = choose::archive(&repository, self.archive.as_deref(), &filter).await?;

@@ -206,7 +206,7 @@ fn run_with(arguments: impl Iterator<Item = OsString>) -> u8 {
         Ok(cli) => cli,
         Err(problem) => return failure::of_arguments(&problem, &arguments),
     };
-    let shown = Shown::new(cli.common.progress, cli.common.json);
+    let shown = Shown::new(cli.common.progress, cli.common.json, cli.common.verbose);
     let cx = Context {
         output: Output::default(),
         shown,

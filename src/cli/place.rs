@@ -34,37 +34,42 @@ pub(crate) async fn named(text: &str, cx: &Context) -> Result<Place> {
 
 /// Opens the repository that `--repo` names to read archives.
 pub(crate) async fn open(cx: &Context) -> Result<Repository> {
-    let store = opened(&of(cx).await?, Opening::Existing).await?;
+    let store = opened(&of(cx).await?, Opening::Existing, cx).await?;
     Repository::open_for_reading(store).await
 }
 
 /// Opens another repository to read archives.
 pub(crate) async fn open_other(text: &str, cx: &Context) -> Result<Repository> {
-    let store = opened(&named(text, cx).await?, Opening::Existing).await?;
+    let store = opened(&named(text, cx).await?, Opening::Existing, cx).await?;
     Repository::open_for_reading(store).await
 }
 
 /// Opens the repository that `--repo` names to change what is in it.
 pub(crate) async fn open_to_change(cx: &Context) -> Result<Repository> {
-    let store = opened(&of(cx).await?, Opening::Existing).await?;
+    let store = opened(&of(cx).await?, Opening::Existing, cx).await?;
     Repository::open(store).await
 }
 
 /// Opens the repository that `--repo` names, or makes it.
 pub(crate) async fn open_or_create(cx: &Context) -> Result<Repository> {
-    let store = opened(&of(cx).await?, Opening::Create).await?;
+    let store = opened(&of(cx).await?, Opening::Create, cx).await?;
     Repository::open_or_create(store, ChunkSettings::default()).await
 }
 
 /// Opens the store at `place` with the keys of this process's environment.
-pub(crate) async fn opened(place: &Place, opening: Opening) -> Result<Arc<dyn Store>> {
+pub(crate) async fn opened(
+    place: &Place,
+    opening: Opening,
+    cx: &Context,
+) -> Result<Arc<dyn Store>> {
     if let At::Untested(service) = At::parse(&place.place)? {
         diagnostic(format!(
             "warning: {service} is reached by a well-known library, but pgark was never tested with the real service: verify what you dump"
         ));
     }
     let environment = Environment::of_process();
-    store::open(place, opening, &|name| environment.variable(name)).await
+    let variables = |name: &str| environment.variable(name);
+    store::open(place, opening, &variables, cx.shown.progress()).await
 }
 
 /// Where this program may remember things: `$XDG_CACHE_HOME/pgark`, else `~/.cache/pgark`.

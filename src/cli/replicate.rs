@@ -204,7 +204,7 @@ async fn copy_to(
     options: &ReplicateOptions,
     cx: &Context,
 ) -> Result<ReplicateReport> {
-    let store = place::opened(place, Opening::Create).await?;
+    let store = place::opened(place, Opening::Create, cx).await?;
     let to = Repository::open_or_create(store, from.marker().chunks).await?;
     replicate(from, &to, options, cx.shown.progress().as_ref()).await
 }

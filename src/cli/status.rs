@@ -60,7 +60,7 @@ impl Status {
             tables: !self.quick,
         };
         let report = match &configured {
-            Some(configured) => self.of_jobs(configured, options).await?,
+            Some(configured) => self.of_jobs(configured, options, cx).await?,
             None => of_repository(cx, options).await?,
         };
         if cx.common.json {
@@ -97,6 +97,7 @@ impl Status {
         &self,
         configured: &Configured,
         options: StatusOptions,
+        cx: &Context,
     ) -> Result<StatusReport> {
         let config = &configured.config;
         let jobs = run::chosen(configured, &self.jobs)?;
@@ -107,7 +108,7 @@ impl Status {
         let mut opened = Opened::new();
         for name in named.collect::<BTreeSet<_>>() {
             if let Some(place) = config.repository(name) {
-                opened.insert(name.clone(), open(place).await);
+                opened.insert(name.clone(), open(place, cx).await);
             }
         }
         let clock = Clock {
@@ -147,8 +148,8 @@ async fn is_there(path: &str) -> bool {
     tokio::fs::try_exists(path).await.unwrap_or(false)
 }
 
-async fn open(place: &crate::config::Place) -> Result<Repository> {
-    let store = place::opened(place, Opening::Existing).await?;
+async fn open(place: &crate::config::Place, cx: &Context) -> Result<Repository> {
+    let store = place::opened(place, Opening::Existing, cx).await?;
     Repository::open_for_reading(store).await
 }
 

@@ -61,7 +61,7 @@ mod tests {
     use crate::progress::Event;
 
     fn shown() -> Shown {
-        Shown::new(Style::None, false)
+        Shown::new(Style::None, false, false)
     }
 
     async fn moves(shown: &Shown, n: u32, every: Duration) -> Result<u32> {

@@ -7,6 +7,8 @@ mod repository;
 mod server;
 mod target;
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::archive::Archive;
@@ -129,6 +131,8 @@ async fn open(
     check: &'static str,
     checks: &mut Vec<Check>,
 ) -> Option<Session> {
+    // Whoever asks wants to know how it is now.
+    let settings = &settings.with_connect_retry(Duration::ZERO);
     let session = match connect(settings, "doctor").await {
         Ok(session) => session,
         Err(error) => {

@@ -14,6 +14,7 @@ use crate::archive::sealed;
 use crate::config::Place;
 use crate::error::{Error, Result};
 use crate::pg::Environment;
+use crate::progress::Silent;
 use crate::store::{self, At, Key, LocalStore, Opening, Put, Room, Store};
 
 /// Services refuse requests of a clock that is a quarter of an hour wrong; leases get shorter long before.
@@ -65,7 +66,7 @@ async fn look_at_folder(folder: &Path, bytes_to_save: Option<u64>, checks: &mut 
 
 async fn look_at_bucket(place: &Place, environment: &Environment, checks: &mut Vec<Check>) {
     let variable = |name: &str| environment.variable(name);
-    let store = match store::open(place, Opening::Existing, &variable).await {
+    let store = match store::open(place, Opening::Existing, &variable, Arc::new(Silent)).await {
         Ok(store) => store,
         Err(error) => return checks.push(failed("repository", &error)),
     };

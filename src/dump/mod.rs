@@ -85,6 +85,7 @@ pub async fn dump(
     progress: Arc<dyn Progress>,
 ) -> Result<DumpReport> {
     let started = Instant::now();
+    let source = &source.telling(Arc::clone(&progress));
     let (looked, created) = Box::pin(begin(source, options, progress.as_ref())).await?;
     let group = group_of(&looked, options);
     let mut before = previous(repository, &group).await?;
@@ -105,8 +106,13 @@ pub async fn dump(
     let written = Box::pin(run.read_and_write(looked, group, before)).await;
     let released = lease.release().await;
     let written = written.map_err(|error| refusals::explain(error, &facts, n_relations))?;
-    released?;
     let mut report = writing::report(&written, repository);
+    // The archive stands, and the lease holds no longer than it says.
+    if let Err(error) = released {
+        report.warnings.push(format!(
+            "the lease could not be removed and expires by itself: {error}"
+        ));
+    }
     report
         .rotate(repository, options.keep_last, progress.as_ref())
         .await?;
@@ -270,7 +276,7 @@ pub async fn plan(source: &ConnSettings, options: &DumpOptions) -> Result<Planne
     let mut tables: Vec<PlannedTable> = plan.tables.iter().map(planned).collect();
     tables.extend(plan.large_objects.map(|_| planned_objects(&plan.objects)));
     tables.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.table.cmp(&b.table)));
-    looked.owner.finish().await?.close().await;
+    looked.owner.end().await;
     let brought = looked.brought;
     Ok(Planned { tables, brought })
 }
@@ -387,6 +393,6 @@ pub(crate) async fn outline(
     let (session, search_path) = open_coordinator(source, options).await?;
     let silent = &crate::progress::Silent;
     let looked = look(source, session, search_path, options, silent).await?;
-    looked.owner.finish().await?.close().await;
+    looked.owner.end().await;
     Ok((looked.toc.entries, looked.facts.source.server_version))
 }

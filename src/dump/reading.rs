@@ -4,6 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use tokio::sync::{Semaphore, mpsc};
@@ -54,6 +55,9 @@ pub(super) struct Read {
     /// How long it took and why.
     pub spent: Spent,
 }
+
+/// How often to look whether the coordinator's connection still stands.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// What the workers share.
 #[derive(Debug)]
@@ -130,10 +134,15 @@ impl Reading {
         }
         drop(refused);
         let mut own = Worker::new(Arc::clone(&shared), None);
-        let done = tokio::try_join!(
-            all_done(&mut workers),
-            own.run_refused(coordinator, to_coordinator)
-        );
+        let done = tokio::select! {
+            done = async {
+                tokio::try_join!(
+                    all_done(&mut workers),
+                    own.run_refused(coordinator, to_coordinator)
+                )
+            } => done.map(|_| ()),
+            error = lost(coordinator) => Err(error),
+        };
         if let Err(error) = done {
             workers.abort_all();
             let cancelled = cancellers.iter().map(crate::pg::Canceller::cancel);
@@ -206,6 +215,20 @@ impl Reading {
     pub(super) fn keep(&self, segment: SegmentRead) {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         read.segments.push(segment);
+    }
+}
+
+/// Waits until the connection that holds the snapshot and all locks has ended: hours of reading would end in an error all the same.
+async fn lost(coordinator: &Session) -> Error {
+    while !coordinator.is_closed() {
+        tokio::time::sleep(LOOK).await;
+    }
+    Error::Failed {
+        object: "the dump's first connection".to_owned(),
+        problem: "it was lost, and with it the snapshot; no archive was made".to_owned(),
+        remedy: "run the dump again: the chunks that are stored already will be found again"
+            .to_owned(),
+        source: coordinator.why_closed().map(Into::into),
     }
 }
 

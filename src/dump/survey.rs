@@ -67,7 +67,7 @@ async fn read(
     let tables = gather(&tables, large_objects, read.segments)?;
     values::fill_in(looked.owner.session(), &mut looked.toc).await?;
     let entries = looked.toc.entries;
-    looked.owner.finish().await?.close().await;
+    looked.owner.end().await;
     Ok(Contents {
         entries,
         tables,

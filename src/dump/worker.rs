@@ -81,7 +81,7 @@ impl Worker {
         }
         self.settle(0).await?;
         self.reading.counters.add_reader(self.busy);
-        reader.finish().await?.close().await;
+        reader.end().await;
         Ok(())
     }
 

@@ -113,7 +113,7 @@ pub(super) async fn write(
         tags: options.tags.clone(),
     };
     let archive = commit(place, contents).await?;
-    looked.owner.finish().await?.close().await;
+    looked.owner.end().await;
     Ok(Committed {
         archive,
         brought: looked.brought,

@@ -71,10 +71,11 @@ pub fn source_of(job: &Job, environment: &Environment) -> Result<ConnSettings> {
     Ok(settings.with_password(&password))
 }
 
-/// Opens the repository at `place`, or makes it.
-pub async fn repository_at(place: &Place, environment: &Environment) -> Result<Repository> {
-    let variables = |name: &str| environment.variable(name);
-    let store = store::open(place, Opening::Create, &variables).await?;
+/// Opens the repository of that name, or makes it.
+pub async fn repository_of(around: &Surroundings<'_>, name: &str) -> Result<Repository> {
+    let variables = |name: &str| around.environment.variable(name);
+    let (place, told) = (around.place(name)?, Arc::clone(&around.progress));
+    let store = store::open(place, Opening::Create, &variables, told).await?;
     Repository::open_or_create(store, ChunkSettings::default()).await
 }
 
@@ -84,8 +85,8 @@ pub async fn repository_at(place: &Place, environment: &Environment) -> Result<R
 /// If the future is dropped, the lock is released and the record says that the run was interrupted, where the runtime lives on for a moment.
 pub async fn run_job(around: &Surroundings<'_>, job: &Job) -> JobReport {
     let mut run = Run::new(around, job);
-    let opened = async { repository_at(around.place(&job.repository)?, around.environment).await };
-    let Some(repository) = run.note_failure("repository", opened.await) else {
+    let opened = repository_of(around, &job.repository).await;
+    let Some(repository) = run.note_failure("repository", opened) else {
         run.end(None).await;
         return run.into_report();
     };

@@ -2,16 +2,18 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 use tokio_postgres::config::{self, Config};
-use tokio_postgres::{Client, Connection, SimpleQueryMessage};
+use tokio_postgres::{Client, Connection, SimpleQueryMessage, SimpleQueryRow};
 
 use crate::error::{Error, Result};
+use crate::retry::Trying;
 
 use super::cancel::Route;
-use super::refusal::{Kind, Refusal};
+use super::contact;
+use super::refusal::{Hope, Kind, Refusal};
 use super::session::{Greeting, Session};
 use super::settings::{ChannelBinding, ConnSettings, Host, SslMode, TargetSession};
 use super::tap::{Tap, TapHandle};
@@ -24,11 +26,37 @@ const GREETING: &str = "SELECT pg_catalog.current_setting('server_version_num'),
      pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only'), \
      pg_catalog.inet_server_port(), pg_catalog.current_setting('server_encoding')";
 
+/// What distinguishes a server's life from the next one: its start, and the time since which it counts, which a recovery from a crash
+/// sets anew without a start.
+const LIFE: &str = ", pg_catalog.concat_ws(' ', EXTRACT(EPOCH FROM pg_catalog.pg_postmaster_start_time()), \
+     EXTRACT(EPOCH FROM pg_catalog.pg_stat_get_bgwriter_stat_reset_time()))";
+
 /// Opens a session. `purpose` is a part of the `application_name` (`pgark dump`) unless the user chose a name.
 ///
-/// Every failure is an [`Error::Connect`] that says what to do about it.
+/// What may pass is tried again, see [`ConnSettings::with_connect_retry`]. Every failure is an [`Error::Connect`] that says what to do
+/// about it.
 pub async fn connect(settings: &ConnSettings, purpose: &str) -> Result<Session> {
     let settings = &settings.with_application_name(&format!("pgark {purpose}"));
+    let mut trying = Trying::new(contact::PATIENCE, Arc::clone(&settings.told));
+    loop {
+        let failures = match try_hosts(settings).await {
+            Ok(session) => return Ok(session),
+            Err(failures) => failures,
+        };
+        let hope = hope_of(&failures);
+        let error = report(settings, failures, trying.tries());
+        trying.go_on_for(settings.contact.left(hope, Instant::now()));
+        if !trying
+            .again(format!("connecting to {settings}"), &error)
+            .await
+        {
+            return Err(error);
+        }
+    }
+}
+
+/// Tries each host once.
+async fn try_hosts(settings: &ConnSettings) -> Result<Session, Vec<(Host, Refusal)>> {
     let passes: &[TargetSession] = match settings.target {
         TargetSession::PreferStandby => &[TargetSession::Standby, TargetSession::Any],
         ref target => std::slice::from_ref(target),
@@ -43,13 +71,24 @@ pub async fn connect(settings: &ConnSettings, purpose: &str) -> Result<Session> 
                     let is_final = !refusal.tries_next_host();
                     failures.push((host, refusal));
                     if is_final {
-                        return Err(report(settings, failures));
+                        return Err(failures);
                     }
                 }
             }
         }
     }
-    Err(report(settings, failures))
+    Err(failures)
+}
+
+/// What may be hoped for after all hosts have refused. Where one has ended the search, it alone counts.
+fn hope_of(failures: &[(Host, Refusal)]) -> Hope {
+    match failures.last() {
+        Some((_, last)) if !last.tries_next_host() => last.hope,
+        _ => {
+            let hopes = failures.iter().map(|(_, refusal)| refusal.hope);
+            hopes.max().unwrap_or(Hope::None)
+        }
+    }
 }
 
 /// True if the error means that a password is needed and none was given, so that asking for one makes sense.
@@ -77,13 +116,16 @@ fn shuffle<T>(items: &mut [T]) {
 }
 
 /// The last failure is the error; the others are named after it.
-fn report(settings: &ConnSettings, mut failures: Vec<(Host, Refusal)>) -> Error {
+fn report(settings: &ConnSettings, mut failures: Vec<(Host, Refusal)>, tries: u32) -> Error {
     let (host, refusal) = failures
         .pop()
         .expect("there is at least one host, and each leaves a session or a failure");
     let mut problem = refusal.problem;
     for (other, refusal) in failures {
         problem = format!("{problem}; before that {other}: {}", refusal.problem);
+    }
+    if tries > 1 {
+        problem = format!("{problem} (tried {tries} times)");
     }
     Error::Connect {
         target: settings.target_text(&host),
@@ -174,6 +216,7 @@ async fn try_address(
 fn tls_config(settings: &ConnSettings) -> Result<Arc<ClientConfig>, Refusal> {
     tls::client_config(&settings.tls).map_err(|e| Refusal {
         kind: Kind::Final,
+        hope: Hope::None,
         problem: e.problem,
         remedy: e.remedy,
         source: None,
@@ -244,9 +287,10 @@ async fn greet(
     target: TargetSession,
 ) -> Result<Session, Refusal> {
     let mut session = Session::start(client, connection, tap, route, &settings.dbname);
+    let life = if settings.contact.one_life { LIFE } else { "" };
     let messages = session
         .client()
-        .simple_query(GREETING)
+        .simple_query(&format!("{GREETING}{life}"))
         .await
         .map_err(|e| Refusal::of_login(e, &settings.dbname, true))?;
     let (version, greeting) = read_greeting(&messages)
@@ -266,15 +310,28 @@ async fn greet(
     if !fits {
         return Err(Refusal::wrong_kind(target));
     }
+    if !settings.contact.reached(read_life(&messages)) {
+        return Err(Refusal::another_life());
+    }
     session.greeted(version, greeting, settings.interpose.clone());
     Ok(session)
 }
 
-fn read_greeting(messages: &[SimpleQueryMessage]) -> Option<(ServerVersion, Greeting)> {
-    let row = messages.iter().find_map(|message| match message {
+fn first_row(messages: &[SimpleQueryMessage]) -> Option<&SimpleQueryRow> {
+    messages.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(row),
         _ => None,
-    })?;
+    })
+}
+
+/// The answer to [`LIFE`], where it was asked for.
+fn read_life(messages: &[SimpleQueryMessage]) -> Option<String> {
+    let row = first_row(messages)?;
+    row.try_get(6).ok()?.map(str::to_owned)
+}
+
+fn read_greeting(messages: &[SimpleQueryMessage]) -> Option<(ServerVersion, Greeting)> {
+    let row = first_row(messages)?;
     let version = ServerVersion(row.try_get(0).ok()??.parse().ok()?);
     let greeting = Greeting {
         backend_pid: row.try_get(1).ok()??.parse().ok()?,

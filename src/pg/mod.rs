@@ -5,6 +5,7 @@
 pub mod cancel;
 pub mod connect;
 mod conninfo;
+mod contact;
 pub mod copy;
 pub mod environment;
 mod keywords;

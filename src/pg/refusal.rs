@@ -31,10 +31,22 @@ pub(super) enum Kind {
     Final,
 }
 
+/// Whether the same attempt may succeed a little later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Hope {
+    /// Not before somebody changes something.
+    None,
+    /// The network, or a server that is not there: it may come back, if it was ever there.
+    Network,
+    /// The server said itself that it cannot serve now.
+    Server,
+}
+
 /// One failed attempt.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) kind: Kind,
+    pub(super) hope: Hope,
     pub(super) problem: String,
     pub(super) remedy: String,
     pub(super) source: Option<BoxError>,
@@ -44,10 +56,16 @@ impl Refusal {
     fn new(kind: Kind, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
         Refusal {
             kind,
+            hope: Hope::None,
             problem: problem.into(),
             remedy: remedy.into(),
             source: None,
         }
+    }
+
+    fn with(mut self, hope: Hope) -> Self {
+        self.hope = hope;
+        self
     }
 
     fn because(mut self, source: impl Into<BoxError>) -> Self {
@@ -71,6 +89,7 @@ impl Refusal {
             format!("no connection within {} s", limit.as_secs()),
             "check the address, firewalls, and whether connect_timeout is long enough",
         )
+        .with(Hope::Network)
     }
 
     pub(super) fn no_such_host(problem: &str) -> Self {
@@ -105,6 +124,15 @@ impl Refusal {
         )
     }
 
+    /// The server is not the one that the work began with.
+    pub(super) fn another_life() -> Self {
+        Refusal::new(
+            Kind::Final,
+            "the server was restarted or has crashed since the work began, or it is another one",
+            "what the work relied on may be lost: see the server's log, and begin again",
+        )
+    }
+
     /// The socket or TLS failed.
     pub(super) fn of_wire(error: WireError) -> Self {
         match error {
@@ -124,6 +152,10 @@ impl Refusal {
     }
 
     fn of_io(error: io::Error) -> Self {
+        let hope = match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidData => Hope::None,
+            _ => Hope::Network,
+        };
         let (problem, remedy) = match error.kind() {
             io::ErrorKind::ConnectionRefused => (
                 "the connection was refused".to_owned(),
@@ -147,7 +179,9 @@ impl Refusal {
                 "check the address, routes and firewalls",
             ),
         };
-        Refusal::new(Kind::ThisHost, problem, remedy).because(error)
+        Refusal::new(Kind::ThisHost, problem, remedy)
+            .with(hope)
+            .because(error)
     }
 
     fn of_handshake(error: io::Error) -> Self {
@@ -169,7 +203,13 @@ impl Refusal {
                 "check sslnegotiation (direct needs a server from 17) and the server's log",
             ),
         };
-        Refusal::new(Kind::Tls, problem, remedy).because(error)
+        let hope = match cause {
+            Some(_) => Hope::None,
+            None => Hope::Network,
+        };
+        Refusal::new(Kind::Tls, problem, remedy)
+            .with(hope)
+            .because(error)
     }
 
     /// The server, or tokio-postgres, refused during start-up.
@@ -201,13 +241,16 @@ impl Refusal {
                 Kind::ThisHost,
                 "the server closed the connection during start-up",
                 "look into the server's log",
-            ),
+            )
+            .with(Hope::Network),
             cause => {
                 let problem = match cause {
                     Some(cause) => format!("{error}: {cause}"),
                     None => error.to_string(),
                 };
-                Refusal::new(Kind::ThisHost, problem, "look into the server's log").because(error)
+                Refusal::new(Kind::ThisHost, problem, "look into the server's log")
+                    .with(Hope::Network)
+                    .because(error)
             }
         }
     }
@@ -239,12 +282,21 @@ impl Refusal {
                 Kind::Final,
                 said,
                 "use fewer jobs (-j), end idle sessions, or raise max_connections or the role's limit",
-            ),
+            )
+            .with(Hope::Server),
             "57P03" => Refusal::new(
                 Kind::ThisHost,
                 said,
                 "wait until the server accepts connections, then try again",
-            ),
+            )
+            .with(Hope::Server),
+            // It ends, or ended this very session, for its own reasons: shutdown, crash of another backend.
+            "57P01" | "57P02" => Refusal::new(
+                Kind::ThisHost,
+                said,
+                "wait until the server accepts connections, then try again",
+            )
+            .with(Hope::Network),
             "08P01" if db.message().contains("unsupported startup parameter") => Refusal::new(
                 Kind::Final,
                 format!("{said} (this is what PgBouncer says)"),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::progress::Silent;
 
 use super::conninfo;
 use super::environment::Environment;
@@ -204,6 +205,8 @@ impl Values {
             shuffle: balance == LoadBalance::Random,
             interpose: None,
             warnings,
+            contact: Arc::default(),
+            told: Arc::new(Silent),
         })
     }
 

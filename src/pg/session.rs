@@ -303,6 +303,11 @@ impl Session {
         self.client.is_closed()
     }
 
+    /// Why the connection has ended, if it has, if it was not our goodbye, and unless a statement has told it already.
+    pub fn why_closed(&self) -> Option<tokio_postgres::Error> {
+        self.mailbox.take_end()
+    }
+
     /// Says goodbye and waits until the connection has ended, at most five seconds. A dropped session does the same in the background.
     pub async fn close(mut self) {
         let Some(task) = self.task.take() else {

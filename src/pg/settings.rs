@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
+use crate::progress::Progress;
 
+use super::contact::Contact;
 use super::environment::Environment;
 use super::passfile::Passfile;
 use super::resolve::Values;
@@ -231,6 +233,8 @@ pub struct ConnSettings {
     pub(super) shuffle: bool,
     pub(super) interpose: Option<Arc<dyn Interpose>>,
     pub(super) warnings: Vec<String>,
+    pub(super) contact: Arc<Contact>,
+    pub(super) told: Arc<dyn Progress>,
 }
 
 impl ConnSettings {
@@ -271,6 +275,34 @@ impl ConnSettings {
         settings
             .application_name
             .get_or_insert_with(|| name.to_owned());
+        settings
+    }
+
+    /// The same for which a connection that cannot be made is tried again for so long, whatever hinders it; zero means never.
+    ///
+    /// Without this it is tried again for twenty seconds if the server itself says that it is starting or full, or if it was reached
+    /// before by the same settings.
+    #[must_use]
+    pub fn with_connect_retry(&self, limit: Duration) -> Self {
+        let mut settings = self.clone();
+        settings.contact = Arc::new(Contact::new(Some(limit), false));
+        settings
+    }
+
+    /// The same for a work of several connections that must all be to one server in one life: once there was one, a server that was
+    /// restarted or has crashed meanwhile is refused, because it may have lost what the work relies on, such as rows of unlogged tables.
+    #[must_use]
+    pub fn for_one_life(&self) -> Self {
+        let mut settings = self.clone();
+        settings.contact = Arc::new(Contact::new(self.contact.retry, true));
+        settings
+    }
+
+    /// The same with somebody who hears of each connection that is tried again.
+    #[must_use]
+    pub fn telling(&self, told: Arc<dyn Progress>) -> Self {
+        let mut settings = self.clone();
+        settings.told = told;
         settings
     }
 

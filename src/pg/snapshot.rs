@@ -91,12 +91,17 @@ impl SnapshotOwner {
         Ok(self.session)
     }
 
-    /// Ends the transaction, which makes the snapshot unusable for new readers, and gives the session back.
-    pub async fn finish(self) -> Result<Session> {
-        self.session
-            .batch("the dump's transaction", "COMMIT", "COMMIT")
-            .await?;
-        Ok(self.session)
+    /// Ends the transaction, which makes the snapshot unusable for new readers, and the connection. What was read is right
+    /// whether or not the server hears of its end, so nothing can fail here.
+    pub async fn end(self) {
+        end(self.session, "the dump's transaction").await;
+    }
+}
+
+/// Says goodbye to a transaction that only read.
+async fn end(session: Session, object: &str) {
+    if session.batch(object, "COMMIT", "COMMIT").await.is_ok() {
+        session.close().await;
     }
 }
 
@@ -138,11 +143,8 @@ impl SnapshotReader {
         &self.session
     }
 
-    /// Ends the transaction and gives the session back.
-    pub async fn finish(self) -> Result<Session> {
-        self.session
-            .batch("a reader's transaction", "COMMIT", "COMMIT")
-            .await?;
-        Ok(self.session)
+    /// Ends the transaction and the connection, as [`SnapshotOwner::end`] does.
+    pub async fn end(self) {
+        end(self.session, "a reader's transaction").await;
     }
 }

@@ -147,6 +147,7 @@ async fn restore_chosen(
     progress: Arc<dyn Progress>,
 ) -> Result<RestoreReport> {
     let mut clock = Clock::new();
+    let target = &target.telling(Arc::clone(&progress)).for_one_life();
     let Proved {
         indexes,
         damages,

@@ -13,6 +13,16 @@ use bytes::Bytes;
 
 use super::{Key, Put, Store, Stored, is_segment, store_error};
 use crate::error::{BoxError, Error, Result};
+use crate::progress::{Progress, Silent};
+use crate::retry::{Patience, Trying};
+
+/// A folder may be on another machine: what its file system calls a hiccup is waited out, but no disk that fails for long.
+const PATIENCE: Patience = Patience {
+    tries_max: 8,
+    lasts: Duration::from_secs(60),
+    pause: Duration::from_millis(100),
+    pause_max: Duration::from_secs(10),
+};
 
 /// Where files are written before they are published. No key begins with a dot, so nothing in here is an object.
 const UNFINISHED: &str = ".unfinished";
@@ -28,6 +38,7 @@ pub struct LocalStore {
     root: Arc<Path>,
     /// Folders with names that the next flush has to make durable.
     dirty: Arc<Mutex<BTreeSet<PathBuf>>>,
+    told: Arc<dyn Progress>,
 }
 
 impl LocalStore {
@@ -60,6 +71,7 @@ impl LocalStore {
             Ok(root) => Ok(LocalStore {
                 root: root.into(),
                 dirty: Arc::default(),
+                told: Arc::new(Silent),
             }),
             Err(error) if error.kind() == ErrorKind::NotFound => Err(Error::NotFound {
                 what: format!("there is no folder {place}"),
@@ -68,6 +80,13 @@ impl LocalStore {
             }),
             Err(error) => Err(store_error(place, "open")(error)),
         }
+    }
+
+    /// The same store with somebody who hears of each call that is tried again.
+    #[must_use]
+    pub fn telling(mut self, told: Arc<dyn Progress>) -> LocalStore {
+        self.told = told;
+        self
     }
 
     /// The folder, as an absolute path.
@@ -79,17 +98,57 @@ impl LocalStore {
         self.root.join(key.as_str())
     }
 
-    /// Runs file work on the blocking pool; an error names the key and the action.
+    /// Runs file work on the blocking pool, again where its failure may pass; an error names the key and the action.
+    /// Gives how often it was tried, too.
+    async fn tried<T: Send + 'static>(
+        &self,
+        key: impl std::fmt::Display,
+        action: &'static str,
+        work: impl Fn(&LocalStore) -> io::Result<T> + Send + Sync + 'static,
+    ) -> Result<(T, u32)> {
+        let mut trying = Trying::new(PATIENCE, Arc::clone(&self.told));
+        let work = Arc::new(work);
+        loop {
+            let (store, work) = (self.clone(), Arc::clone(&work));
+            let error = match blocking(move || work(&store)).await {
+                Ok(done) => return Ok((done, trying.tries())),
+                Err(error) => error,
+            };
+            let what = format!("store {}/{key}: {action}", self.location());
+            if !(may_pass(&error) && trying.again(what, &error).await) {
+                return Err(Error::Store {
+                    key: key.to_string(),
+                    action,
+                    tries: trying.tries(),
+                    source: explained(error),
+                });
+            }
+        }
+    }
+
+    /// The same, but for how often.
     async fn run<T: Send + 'static>(
         &self,
         key: impl std::fmt::Display,
         action: &'static str,
-        work: impl FnOnce(&LocalStore) -> io::Result<T> + Send + 'static,
+        work: impl Fn(&LocalStore) -> io::Result<T> + Send + Sync + 'static,
     ) -> Result<T> {
-        let store = self.clone();
-        blocking(move || work(&store))
-            .await
-            .map_err(|error| store_error(key, action)(explained(error)))
+        self.tried(key, action, work).await.map(|(done, _)| done)
+    }
+
+    /// Puts by `work`. What an earlier try has published before it failed is this put's own.
+    async fn put_by(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        work: impl Fn(&LocalStore, &Key, &[u8]) -> io::Result<Put> + Send + Sync + 'static,
+    ) -> Result<Put> {
+        let (wanted, body) = (key.clone(), bytes.clone());
+        let put = self.tried(key, "put", move |store| work(store, &wanted, &body));
+        match put.await? {
+            (Put::Exists, 2..) if self.get(key).await?.as_ref() == Some(&bytes) => Ok(Put::Stored),
+            (put, _) => Ok(put),
+        }
     }
 
     fn put_now(&self, key: &Key, bytes: &[u8]) -> io::Result<Put> {
@@ -187,9 +246,7 @@ impl Store for LocalStore {
     }
 
     async fn put_new(&self, key: &Key, bytes: Bytes) -> Result<Put> {
-        let wanted = key.clone();
-        self.run(key, "put", move |store| store.put_now(&wanted, &bytes))
-            .await
+        self.put_by(key, bytes, LocalStore::put_now).await
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Bytes>> {
@@ -213,7 +270,7 @@ impl Store for LocalStore {
         self.run(key, "head", move |store| {
             let path = store.path(&wanted);
             let stored = absent_is_none(fs::metadata(path))?.filter(fs::Metadata::is_file);
-            Ok(stored.map(|metadata| describe(wanted, &metadata)))
+            Ok(stored.map(|metadata| describe(wanted.clone(), &metadata)))
         })
         .await
     }
@@ -241,8 +298,10 @@ impl Store for LocalStore {
     }
 
     async fn flush(&self) -> Result<()> {
-        self.run(self.location(), "flush", LocalStore::flush_now)
-            .await
+        // Once: after a folder could not be synced, the next attempt may succeed although names were lost.
+        let store = self.clone();
+        let flushed = blocking(move || store.flush_now()).await;
+        flushed.map_err(|error| store_error(self.location(), "flush")(explained(error)))
     }
 }
 
@@ -251,6 +310,27 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
         Ok(done) => done,
         Err(failed) => std::panic::resume_unwind(failed.into_panic()),
     }
+}
+
+/// True if the same call may succeed a little later: interrupted, busy, or a file system of another machine that lost it for a moment.
+fn may_pass(error: &io::Error) -> bool {
+    /// Of Linux; a disk or its connection failed, and another try goes to other blocks or another path.
+    const EIO: i32 = 5;
+    let transient = matches!(
+        error.kind(),
+        ErrorKind::Interrupted
+            | ErrorKind::WouldBlock
+            | ErrorKind::TimedOut
+            | ErrorKind::ResourceBusy
+            | ErrorKind::StaleNetworkFileHandle
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::NetworkDown
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::NotConnected
+    );
+    transient || error.raw_os_error() == Some(EIO)
 }
 
 /// The error with what the user can do, where the kind of the error says so.
@@ -447,6 +527,64 @@ mod tests {
         assert_eq!(store.get(&key).await.unwrap(), None);
         let left = fs::read_dir(folder.path().join(UNFINISHED)).unwrap();
         assert_eq!(left.count(), 0);
+    }
+
+    /// Fails the first `n` times with an error of the operating system.
+    fn failing<T>(
+        n: u32,
+        code: i32,
+        work: impl Fn(&LocalStore) -> io::Result<T> + Send + Sync,
+    ) -> impl Fn(&LocalStore) -> io::Result<T> + Send + Sync {
+        let tries = std::sync::atomic::AtomicU32::new(0);
+        move |store| {
+            if tries.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < n {
+                return Err(io::Error::from_raw_os_error(code));
+            }
+            work(store)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_may_pass_is_tried_again_and_what_cannot_is_an_error_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::create(folder.path()).await.unwrap();
+        // EINTR, EIO, EAGAIN, EBUSY, ETIMEDOUT, ESTALE.
+        for code in [4, 5, 11, 16, 110, 116] {
+            let done = store.tried("k", "get", failing(1, code, |_| Ok(7))).await;
+            assert_eq!(done.unwrap(), (7, 2), "{code}");
+        }
+        // EPERM, ENOENT, EACCES, ENOSPC, EROFS, EDQUOT.
+        for code in [1, 2, 13, 28, 30, 122] {
+            let done = store.tried("k", "get", failing(1, code, |_| Ok(7))).await;
+            let error = done.unwrap_err();
+            assert!(
+                matches!(&error, Error::Store { key, tries: 1, .. } if key == "k"),
+                "{code}: {error}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_put_that_failed_after_it_was_done_is_known_as_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::create(folder.path()).await.unwrap();
+        let key = Key::new("chunks/ab");
+        let lost = |tries: std::sync::atomic::AtomicU32| {
+            move |store: &LocalStore, key: &Key, bytes: &[u8]| {
+                let put = store.put_now(key, bytes)?;
+                if tries.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
+                    return Err(io::Error::from_raw_os_error(5));
+                }
+                Ok(put)
+            }
+        };
+        let body = Bytes::from_static(b"mine");
+        let put = store.put_by(&key, body.clone(), lost(0.into())).await;
+        assert_eq!(put.unwrap(), Put::Stored);
+        let other = Bytes::from_static(b"another's");
+        let put = store.put_by(&key, other, lost(0.into())).await;
+        assert_eq!(put.unwrap(), Put::Exists);
+        assert_eq!(store.get(&key).await.unwrap(), Some(body));
     }
 
     #[test]

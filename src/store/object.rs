@@ -7,9 +7,9 @@ mod settings;
 mod trouble;
 
 use std::fmt;
-use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,24 +24,22 @@ use self::service::Service;
 use super::{Key, Put, Store, Stored, Variables, is_segment};
 use crate::config::Place;
 use crate::error::{Error, Result};
-
-/// How often and how long a call is repeated.
-#[derive(Debug, Clone, Copy)]
-struct Patience {
-    tries_max: u32,
-    /// No try begins after this long.
-    lasts: Duration,
-}
+use crate::progress::Progress;
+use crate::retry::{self, Patience};
 
 /// Of the work itself: a service that stumbles for a minute does not end a dump of hours.
 const WORKING: Patience = Patience {
-    tries_max: 12,
+    tries_max: 20,
     lasts: Duration::from_secs(180),
+    pause: PAUSE,
+    pause_max: PAUSE_MAX,
 };
 /// Of opening: whoever mistyped something wants to know soon.
 const OPENING: Patience = Patience {
     tries_max: 3,
     lasts: Duration::from_secs(20),
+    pause: PAUSE,
+    pause_max: PAUSE_MAX,
 };
 
 /// The first pause between two tries; each next one is twice as long.
@@ -56,6 +54,7 @@ pub struct BucketStore {
     service: Service,
     prefix: Path,
     location: String,
+    told: Arc<dyn Progress>,
 }
 
 impl fmt::Debug for BucketStore {
@@ -67,8 +66,12 @@ impl fmt::Debug for BucketStore {
 
 impl BucketStore {
     /// Opens `place`, a URL with one of [`BucketStore::SCHEMES`], and looks whether it can be listed.
-    /// `variable` gives the value of an environment variable.
-    pub async fn open(place: &Place, variable: Variables<'_>) -> Result<BucketStore> {
+    /// `variable` gives the value of an environment variable; whoever is `told` hears of each call that is tried again.
+    pub async fn open(
+        place: &Place,
+        variable: Variables<'_>,
+        told: Arc<dyn Progress>,
+    ) -> Result<BucketStore> {
         let (service, prefix) = settings::connect(place, variable)?;
         let prefix = Path::parse(prefix).map_err(|problem| {
             Error::Usage(format!("{}: the path cannot be: {problem}", place.place))
@@ -81,6 +84,7 @@ impl BucketStore {
             service,
             prefix,
             location,
+            told,
         };
         store.look().await?;
         Ok(store)
@@ -183,11 +187,9 @@ enum Stopped {
 /// The tries of one call.
 struct Trying<'a> {
     store: &'a BucketStore,
-    patience: Patience,
     key: &'a str,
     action: &'static str,
-    tries: u32,
-    started: Instant,
+    tries: retry::Trying,
 }
 
 impl<'a> Trying<'a> {
@@ -199,26 +201,35 @@ impl<'a> Trying<'a> {
     ) -> Trying<'a> {
         Trying {
             store,
-            patience,
             key,
             action,
-            tries: 1,
-            started: Instant::now(),
+            tries: retry::Trying::new(patience, Arc::clone(&store.told)),
         }
+    }
+
+    /// True if an earlier try may have been done although its answer was lost.
+    fn is_repeated(&self) -> bool {
+        self.tries.tries() > 1
     }
 
     /// Waits for the next try after `error`; says why there is none.
     async fn again(&mut self, error: &ServiceError) -> Result<(), Stopped> {
         let service = &self.store.service;
         let may_pass = trouble::may_pass(error) || service.says_conflict(error);
-        let in_time =
-            self.tries < self.patience.tries_max && self.started.elapsed() < self.patience.lasts;
-        if !(may_pass && in_time) {
-            return Err(self.stopped(error));
+        let what = format!("store {}: {}", self.place(), self.action);
+        if may_pass && self.tries.again(what, trouble::told(error, service)).await {
+            return Ok(());
         }
-        pause(self.tries).await;
-        self.tries += 1;
-        Ok(())
+        Err(self.stopped(error))
+    }
+
+    /// The object, or the place where there is none.
+    fn place(&self) -> String {
+        let location = &self.store.location;
+        match self.key {
+            "" => location.clone(),
+            key => format!("{location}/{key}"),
+        }
     }
 
     fn stopped(&self, error: &ServiceError) -> Stopped {
@@ -229,27 +240,13 @@ impl<'a> Trying<'a> {
         if trouble::is_missing(error) {
             return Stopped::Missing;
         }
-        let location = &self.store.location;
         Stopped::Failed(Error::Store {
-            key: match self.key {
-                "" => location.clone(),
-                key => format!("{location}/{key}"),
-            },
+            key: self.place(),
             action: self.action,
-            tries: self.tries,
+            tries: self.tries.tries(),
             source: trouble::explained(error, service).into(),
         })
     }
-}
-
-/// Waits after the `tries`-th try, between half the pause and all of it: clients that failed together do not come back together.
-async fn pause(tries: u32) {
-    let longest = PAUSE
-        .saturating_mul(1 << tries.saturating_sub(1).min(10))
-        .min(PAUSE_MAX);
-    let share = RandomState::new().hash_one(tries) % 1000;
-    let half = longest / 2;
-    tokio::time::sleep(half + half.mul_f64(share as f64 / 1000.0)).await;
 }
 
 fn describe(key: Key, found: &ObjectMeta) -> Stored {
@@ -271,7 +268,7 @@ impl Store for BucketStore {
         loop {
             match self.put_once(key, bytes.clone()).await {
                 // What an earlier try has stored although its answer was lost is this put's own work.
-                Ok(Put::Exists) if trying.tries > 1 && self.holds(key, &bytes).await? => {
+                Ok(Put::Exists) if trying.is_repeated() && self.holds(key, &bytes).await? => {
                     return Ok(Put::Stored);
                 }
                 Ok(put) => return Ok(put),

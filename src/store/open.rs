@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{BucketStore, LocalStore, Store};
 use crate::config::Place;
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 
 /// What the store is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,16 +58,21 @@ impl At {
     }
 }
 
-/// Opens the store at `place`.
+/// Opens the store at `place`. Whoever is `told` hears of each call that is tried again.
 pub async fn open(
     place: &Place,
     opening: Opening,
     variables: Variables<'_>,
+    told: Arc<dyn Progress>,
 ) -> Result<Arc<dyn Store>> {
     Ok(match (At::parse(&place.place)?, opening) {
-        (At::Folder(path), Opening::Create) => Arc::new(LocalStore::create(path).await?),
-        (At::Folder(path), Opening::Existing) => Arc::new(LocalStore::open(path).await?),
-        (At::S3 | At::Untested(_), _) => Arc::new(BucketStore::open(place, variables).await?),
+        (At::Folder(path), Opening::Create) => {
+            Arc::new(LocalStore::create(path).await?.telling(told))
+        }
+        (At::Folder(path), Opening::Existing) => {
+            Arc::new(LocalStore::open(path).await?.telling(told))
+        }
+        (At::S3 | At::Untested(_), _) => Arc::new(BucketStore::open(place, variables, told).await?),
     })
 }
 

@@ -40,7 +40,9 @@ fn environment(vars: &[(&str, &str)], home: Option<PathBuf>) -> Environment {
 }
 
 fn settings(target: &str) -> ConnSettings {
-    ConnSettings::resolve(&environment(&[], None), Some(target), &[]).unwrap()
+    ConnSettings::resolve(&environment(&[], None), Some(target), &[])
+        .unwrap()
+        .with_connect_retry(Duration::from_millis(300))
 }
 
 async fn session(database: &Database) -> Session {
@@ -508,8 +510,9 @@ async fn a_reader_sees_the_owners_snapshot() {
                 value(reader.session(), "SELECT count(*) FROM t").await,
                 before
             );
-            reader.finish().await.unwrap();
-            let session = owner.finish().await.unwrap();
+            reader.end().await;
+            owner.end().await;
+            let session = session(&database).await;
             assert_ne!(value(&session, "SELECT count(*) FROM t").await, before);
             assert!(SnapshotReader::import(session, &id).await.is_err());
         }

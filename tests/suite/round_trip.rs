@@ -1,6 +1,7 @@
 //! A dump into memory and a restore from it, as the tests of whole databases make them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pgark::archive::chunker::ChunkSettings;
 use pgark::archive::{Archive, Repository};
@@ -12,9 +13,11 @@ use pgark::store::MemoryStore;
 
 use crate::support::Database;
 
-/// Connection settings as a user gives them.
+/// Connection settings as a user gives them, but for tests that end servers: nobody waits long for one.
 pub(crate) fn settings(conninfo: &str) -> ConnSettings {
-    ConnSettings::resolve(&Environment::of_process(), Some(conninfo), &[]).unwrap()
+    ConnSettings::resolve(&Environment::of_process(), Some(conninfo), &[])
+        .unwrap()
+        .with_connect_retry(Duration::from_secs(2))
 }
 
 /// Dumps into a repository of its own.

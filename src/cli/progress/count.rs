@@ -38,7 +38,7 @@ impl Count {
                 self.tasks += 1;
                 self.last_task.clone_from(name);
             }
-            Event::Warning(_) => {}
+            Event::Warning(_) | Event::Retry { .. } => {}
         }
         false
     }

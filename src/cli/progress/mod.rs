@@ -7,10 +7,11 @@ mod lines;
 use std::collections::HashSet;
 use std::io::{self, IsTerminal as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
+use super::human;
 use super::output::diagnostic;
 use crate::progress::{Event, Progress};
 use crate::sql::shown;
@@ -29,6 +30,9 @@ pub(crate) enum Style {
     /// Nothing but warnings
     None,
 }
+
+/// After so many tries that failed each is shown: what passes within a second is of interest to few.
+const TRIES_SHOWN: u32 = 3;
 
 /// What is shown while the work goes on.
 #[derive(Debug, Clone)]
@@ -54,7 +58,7 @@ pub(crate) struct LastHeard {
 impl LastHeard {
     fn note(&mut self, event: &Event) {
         // To be told again what one waits for is no progress.
-        if matches!(event, Event::Warning(_)) {
+        if matches!(event, Event::Warning(_) | Event::Retry { .. }) {
             return;
         }
         self.at = Instant::now();
@@ -71,6 +75,8 @@ struct State {
     display: Display,
     /// Warnings that were shown, so that a report which repeats them is not.
     warned: HashSet<String>,
+    /// Whether each retry is shown.
+    verbose: bool,
 }
 
 #[derive(Debug)]
@@ -81,7 +87,7 @@ enum Display {
 }
 
 impl Shown {
-    pub(crate) fn new(style: Style, json: bool) -> Shown {
+    pub(crate) fn new(style: Style, json: bool, verbose: bool) -> Shown {
         let display = match style {
             Style::Auto if json => Display::Nothing,
             Style::Auto if io::stderr().is_terminal() => Display::Bars(Bars::new()),
@@ -93,6 +99,7 @@ impl Shown {
             state: Mutex::new(State {
                 display,
                 warned: HashSet::new(),
+                verbose,
             }),
             heard: Mutex::new(LastHeard {
                 at: Instant::now(),
@@ -167,6 +174,18 @@ impl Progress for Reporter {
             state.warn(warning);
             return;
         }
+        if let Event::Retry {
+            what,
+            problem,
+            tries,
+            pause,
+        } = &event
+        {
+            if state.verbose || *tries >= TRIES_SHOWN {
+                state.say(&again(what, problem, *tries, *pause));
+            }
+            return;
+        }
         match &mut state.display {
             Display::Bars(bars) => bars.event(&event),
             Display::Lines(lines) => lines.event(&event),
@@ -175,13 +194,20 @@ impl Progress for Reporter {
     }
 }
 
+/// A try that failed, in words.
+fn again(what: &str, problem: &str, tries: u32, pause: Duration) -> String {
+    let tries = human::things(u64::from(tries), "try").replace("trys", "tries");
+    let pause = human::duration(pause);
+    format!("{what}: {problem}; {tries} failed, the next in {pause}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_warning_is_shown_once() {
-        let shown = Shown::new(Style::None, false);
+        let shown = Shown::new(Style::None, false, false);
         shown.progress().event(Event::Warning("x".to_owned()));
         shown.warn_once("x");
         assert_eq!(shown.0.open().warned.len(), 1);

@@ -40,9 +40,7 @@ impl Reader {
 
     /// Ends the transaction and the connection.
     pub(super) async fn close(self) {
-        if let Ok(session) = self.snapshot.finish().await {
-            session.close().await;
-        }
+        self.snapshot.end().await;
     }
 }
 
@@ -70,7 +68,7 @@ impl Coordinator {
     /// Ends the transaction and the connection.
     pub(super) async fn close(&self) -> Result<()> {
         if let Some(owner) = self.owner.lock().await.take() {
-            owner.finish().await?.close().await;
+            owner.end().await;
         }
         Ok(())
     }

@@ -2,10 +2,13 @@
 
 use super::*;
 use crate::config::{ObjectLock, ObjectLockMode, Period, Secret};
+use crate::progress::Silent;
 use crate::store::contract;
 
 #[path = "../../../tests/suite/support/cut.rs"]
 mod cut;
+#[path = "../../../tests/suite/support/proxy.rs"]
+mod proxy;
 #[path = "../../../tests/suite/support/s3.rs"]
 mod s3;
 
@@ -13,7 +16,7 @@ use cut::{Cut, CutProxy};
 use s3::S3Server;
 
 async fn open(s3: &S3Server, place: &Place) -> Result<BucketStore> {
-    BucketStore::open(place, &|name| s3.variable(name)).await
+    BucketStore::open(place, &|name| s3.variable(name), Arc::new(Silent)).await
 }
 
 /// The text of an error with its causes.
@@ -54,7 +57,7 @@ async fn keys_come_from_the_configuration_or_from_the_usual_variables() {
         "AWS_ACCESS_KEY_ID" => Some("AKIDOTHER".to_owned()),
         name => s3.variable(name),
     };
-    let configured = BucketStore::open(&s3.place("p"), &mixed).await;
+    let configured = BucketStore::open(&s3.place("p"), &mixed, Arc::new(Silent)).await;
     assert!(configured.is_ok(), "{:?}", configured.err());
     let without = Place {
         secret_access_key: Some(Secret::Env("NOT_SET".to_owned())),
@@ -72,7 +75,9 @@ async fn what_is_wrong_with_a_bucket_is_named_with_a_remedy_and_without_secrets(
         "TEST_S3_SECRET" => Some("not-the-secret-of-this-key".to_owned()),
         name => s3.variable(name),
     };
-    let error = BucketStore::open(&place, &wrong_key).await.unwrap_err();
+    let error = BucketStore::open(&place, &wrong_key, Arc::new(Silent))
+        .await
+        .unwrap_err();
     let text = told(&error);
     for part in [
         "s3://backups/p",
@@ -253,7 +258,9 @@ async fn other_clouds_are_asked_with_their_own_keys() {
             endpoint: (service == "Azure").then(|| "http://127.0.0.1:1".to_owned()),
             ..Place::of(url)
         };
-        let error = BucketStore::open(&place, &variable).await.unwrap_err();
+        let error = BucketStore::open(&place, &variable, Arc::new(Silent))
+            .await
+            .unwrap_err();
         let text = told(&error);
         assert!(text.contains(url) && text.contains(service), "{text}");
         assert!(text.contains("cannot be reached"), "{text}");

@@ -47,16 +47,21 @@ pub(super) fn is_beyond_end(error: &ServiceError) -> bool {
     status(error) == Some(416) || chain(error).contains("Wanted range starting at")
 }
 
+/// What happened.
+pub(super) fn told(error: &ServiceError, service: &Service) -> String {
+    service.without_secrets(meaning(error, service).0)
+}
+
 /// What happened, and what can be done about it.
 pub(super) fn explained(error: &ServiceError, service: &Service) -> String {
-    let (text, remedy) = told(error, service);
+    let (text, remedy) = meaning(error, service);
     service.without_secrets(match remedy {
         Some(remedy) => format!("{text} ({remedy})"),
         None => text,
     })
 }
 
-fn told(error: &ServiceError, service: &Service) -> (String, Option<String>) {
+fn meaning(error: &ServiceError, service: &Service) -> (String, Option<String>) {
     if let Some(transport) = transport(error) {
         let text = format!("{} cannot be reached: {}", service.host, causes(transport));
         let remedy = if !service.has_keys {

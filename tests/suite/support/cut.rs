@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
+
+use super::proxy::Proxy;
 
 /// Where a connection is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,9 +21,8 @@ pub(crate) enum Cut {
 
 /// The proxy. It ends when it is dropped.
 pub(crate) struct CutProxy {
-    address: SocketAddr,
+    proxy: Proxy,
     n_cut: Arc<AtomicUsize>,
-    stop: Option<tokio::sync::oneshot::Sender<()>>,
 }
 
 impl CutProxy {
@@ -30,61 +31,30 @@ impl CutProxy {
         let cuts = Mutex::new(cuts.iter().copied().collect::<VecDeque<Cut>>());
         let n_cut = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&n_cut);
-        let (stop, stopped) = tokio::sync::oneshot::channel();
-        let (ready, listening) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async {
-                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-                ready.send(listener.local_addr().unwrap()).unwrap();
-                let accept = async {
-                    loop {
-                        let (client, _) = listener.accept().await.unwrap();
-                        let cut = cuts
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .pop_front();
-                        let counted = Arc::clone(&counted);
-                        tokio::spawn(async move {
-                            let service = TcpStream::connect(service).await.unwrap();
-                            if pass(client, service, cut).await {
-                                counted.fetch_add(1, Ordering::SeqCst);
-                            }
-                        });
-                    }
-                };
-                tokio::select! {
-                    () = accept => {}
-                    _ = stopped => {}
+        let proxy = Proxy::start(move |client| {
+            let cut = cuts
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop_front();
+            let counted = Arc::clone(&counted);
+            async move {
+                let service = TcpStream::connect(service).await.unwrap();
+                if pass(client, service, cut).await {
+                    counted.fetch_add(1, Ordering::SeqCst);
                 }
-            });
+            }
         });
-        CutProxy {
-            address: listening.recv().unwrap(),
-            n_cut,
-            stop: Some(stop),
-        }
+        CutProxy { proxy, n_cut }
     }
 
     /// The service's endpoint by way of the proxy.
     pub(crate) fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.proxy.address())
     }
 
     /// Connections that were cut so far.
     pub(crate) fn n_cut(&self) -> usize {
         self.n_cut.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for CutProxy {
-    fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
-        }
     }
 }
 

@@ -4,7 +4,9 @@
 mod cluster;
 pub(crate) mod compare;
 pub(crate) mod cut;
+pub(crate) mod faulty;
 pub(crate) mod pair;
+mod proxy;
 pub(crate) mod s3;
 mod server;
 

@@ -1,6 +1,7 @@
 //! Test servers and databases: servers that one test owns, the servers that a whole run shares, and a database of its own for
 //! each test. Starting private servers is the work of `cluster`; the shared ones and the programs are that of `scripts/servers`.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -92,6 +93,19 @@ impl Server {
     /// Key-value connection string to a database of the server, through its socket.
     pub(crate) fn conninfo(&self, database: &str) -> String {
         self.place.conninfo(database)
+    }
+
+    /// The server's socket file.
+    pub(crate) fn socket(&self) -> PathBuf {
+        let Place {
+            socket_dir, port, ..
+        } = &self.place;
+        socket_dir.join(format!(".s.PGSQL.{port}"))
+    }
+
+    /// The server's address by TCP, where it asks for a password by SCRAM.
+    pub(crate) fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.place.port).into()
     }
 
     /// A connection to any database of the server as superuser.
