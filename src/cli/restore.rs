@@ -339,7 +339,7 @@ pub(crate) fn print_problems(report: &RestoreReport, cx: &Context) {
     }
     if report.resumable {
         diagnostic(
-            "to try again what failed: the same command with --resume; its journal, schema pgark_restore, stays in the database until then",
+            "the same command with --resume tries again what failed; until then its journal, schema pgark_restore, stays in the database",
         );
     }
     for loss in &report.lost {

@@ -33,6 +33,8 @@ pub(super) struct Examined {
     pub(super) absent_roles: BTreeSet<String>,
     /// True if the database is still to be made, and the session is to another one.
     pub(super) begins_with_database: bool,
+    /// True if the journal of a restore that has come to its end is to go.
+    pub(super) begins_over: bool,
     /// What an earlier run has done, if this one goes on with it.
     pub(super) journal: Option<Journal>,
     pub(super) findings: Vec<String>,
@@ -65,8 +67,9 @@ pub(super) async fn examine(
         journal::look(&session).await?
     };
     let has_journal = found.is_some();
+    let begins_over = found.as_ref().is_some_and(|found| found.has_ended) && !options.resume;
     let mut journal = None;
-    if let Some(found) = found {
+    if let Some(found) = found.filter(|_| !begins_over) {
         match go_on(archive, &session, options, shared, found).await? {
             Ok(earlier) => journal = Some(earlier),
             Err(problem) => findings.push(problem),
@@ -131,6 +134,7 @@ pub(super) async fn examine(
         order,
         dropped,
         begins_with_database,
+        begins_over,
         journal,
         findings,
         warnings,

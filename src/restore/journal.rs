@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::on_target::{
-    Found, begin, claim, end, enlist, has_line, look, read, unlogged,
+    Begin, Found, begin, claim, close, end, enlist, has_line, look, read, take_back, unlogged,
 };
 use super::options::RestoreOptions;
 use super::report::{Failure, LeftRows};
@@ -141,6 +141,8 @@ pub(super) enum Note {
         is_failure: bool,
         failure: Failure,
     },
+    /// Large objects that are the target's own.
+    Foreign(Vec<u32>),
     /// What makes the schema `public` again after it has got another name.
     PublicAgain(Vec<String>),
 }
@@ -347,6 +349,17 @@ impl Journal {
     /// True if the work is done.
     pub(super) fn has(&self, item: Item) -> bool {
         self.done.contains(&item)
+    }
+
+    /// True if anything of an entry is done.
+    pub(super) fn knows(&self, entry: EntryId) -> bool {
+        self.done.iter().any(|item| item.entry == entry)
+    }
+
+    /// Forgets that anything of an entry is done.
+    pub(super) fn forget(&mut self, entry: EntryId) {
+        self.done.retain(|item| item.entry != entry);
+        self.notes.retain(|(id, _)| *id != entry);
     }
 
     /// How many pieces of work are done.

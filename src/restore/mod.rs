@@ -64,7 +64,7 @@ pub use salvage::LostRows;
 
 use self::adapt::Route;
 use self::examine::Examined;
-use self::journal::{Bond, Journal};
+use self::journal::{Begin, Bond, Journal};
 use self::prove::Indexes;
 pub(crate) use self::report::chain;
 use self::run::Run;
@@ -185,6 +185,7 @@ async fn restore_chosen(
         dropped,
         absent_roles,
         begins_with_database,
+        begins_over,
         journal,
         ..
     } = examined;
@@ -211,8 +212,11 @@ async fn restore_chosen(
         bond: bond.filter(|_| examine::keeps_journal(archive, &shared, &facts)),
         journal,
         begins_with_database,
+        begins_over,
     };
-    let first = beginning.settle(session, &shared, options).await?;
+    let first = beginning
+        .settle(session, &shared, options, &selection)
+        .await?;
     clock.lap("preflight");
     let mut report = run.all(first, ledger, &mut clock).await?;
     report.lost_rows = lost;
@@ -231,6 +235,8 @@ struct Beginning {
     journal: Option<Journal>,
     /// True if the database has just been made: the session is to another one.
     begins_with_database: bool,
+    /// True if the journal of a restore that has come to its end is to go.
+    begins_over: bool,
 }
 
 impl Beginning {
@@ -241,8 +247,15 @@ impl Beginning {
         session: Session,
         shared: &Shared,
         options: &RestoreOptions,
+        selection: &Selection,
     ) -> Result<Option<Session>> {
-        if let Some(journal) = self.journal {
+        if let Some(mut journal) = self.journal {
+            let known = selection.event_triggers();
+            let known: Vec<_> = known.filter(|(id, _)| journal.knows(*id)).collect();
+            journal::take_back(&session, &known).await?;
+            for (id, _) in known {
+                journal.forget(id);
+            }
             shared.keep(journal);
             return Ok(Some(session));
         }
@@ -256,7 +269,11 @@ impl Beginning {
             } else {
                 session
             };
-            journal::begin(&session, &bond, options.clean).await?;
+            let how = Begin {
+                is_open: options.clean,
+                is_over: self.begins_over,
+            };
+            journal::begin(&session, &bond, how).await?;
             shared.keep(Journal::default());
             return Ok(Some(session));
         }

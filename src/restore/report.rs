@@ -429,7 +429,7 @@ impl Ledger {
                         self.forbidden.push(Forbidden::of(failure, part.into()));
                     }
                 }
-                Note::PublicAgain(_) => {}
+                Note::PublicAgain(_) | Note::Foreign(_) => {}
             }
         }
     }

@@ -25,7 +25,10 @@ impl RowOrder {
     ) -> Result<RowOrder, Vec<String>> {
         let mut by_name = BTreeMap::new();
         for entry in selection.iter() {
-            if let Some(DataOf::Table { target, .. }) = &entry.data {
+            // A table that the restore makes gets its keys after its rows, unless an earlier run has come so far.
+            if let Some(DataOf::Table { target, table, .. }) = &entry.data
+                && !table.is_some_and(|table| selection.has(table))
+            {
                 by_name.insert(target.text(), entry.id);
             }
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::check::{self, CheckCx};
-use super::journal::{self, Journal};
+use super::journal::{self, Journal, Note};
 use super::options::{Check, RestoreOptions};
 use super::plan::{self, PlanCx, RowsFrom};
 use super::prove::Indexes;
@@ -131,7 +131,7 @@ impl Run<'_> {
         if is_kept && globals::properties(self.shared, &cx, &mut ledger).await? {
             clock.lap("database");
         }
-        outcome.resumable = self.end_journal(first.session(), &mut ledger).await;
+        outcome.resumable = self.end_journal(&mut first, &mut ledger).await;
         first.close().await;
         Ok(self.report(ledger, &cx, outcome))
     }
@@ -148,24 +148,35 @@ impl Run<'_> {
     }
 
     /// Drops the journal if nothing is left to try again; true if it stays. Where it cannot be dropped that is a warning.
-    async fn end_journal(&self, session: &Session, ledger: &mut Ledger) -> bool {
+    async fn end_journal(&self, worker: &mut Worker, ledger: &mut Ledger) -> bool {
         if !self.shared.journals() {
             return false;
         }
         if ledger.has_failures() || ledger.not_tried > 0 {
+            // It stays all the same; the next restore is only asked what to do with it.
+            if let Err(error) = journal::close(worker.session()).await {
+                ledger.warnings.push(chain(&error));
+            }
             return true;
         }
-        let made = self
-            .selection
-            .iter()
-            .filter(|entry| entry.label == "event trigger");
-        let names: Vec<&str> = made.map(|entry| entry.name.name.as_str()).collect();
-        if let Err(error) = journal::end(session, &names).await {
-            let text = format!("drop schema pgark_restore yourself: {}", chain(&error));
-            self.shared.progress.event(Event::Warning(text.clone()));
-            ledger.warnings.push(text);
+        let names: Vec<&str> = self.selection.event_triggers().map(|made| made.1).collect();
+        let mut outcome = journal::end(worker.session(), &names).await;
+        if outcome.is_err() && worker.session().is_closed() {
+            outcome = match worker.mend(self.shared).await {
+                Ok(()) => journal::end(worker.session(), &names).await,
+                Err(error) => Err(error),
+            };
         }
-        false
+        let Err(error) = outcome else {
+            return false;
+        };
+        let text = format!(
+            "the journal, schema pgark_restore, could not be dropped: {}",
+            chain(&error)
+        );
+        self.shared.progress.event(Event::Warning(text.clone()));
+        ledger.warnings.push(text);
+        true
     }
 
     /// True if something failed and nothing more is to be tried.
@@ -242,11 +253,27 @@ impl Run<'_> {
     async fn foreign_objects(&self, worker: &Worker) -> Result<Vec<u32>> {
         let is_pages =
             |id: &EntryId| matches!(self.selection.entry(*id).data, Some(DataOf::LargeObjects));
-        if self.indexes.keys().any(is_pages) {
-            pages::foreign(worker.session()).await
-        } else {
-            Ok(Vec::new())
+        if !self.indexes.keys().any(is_pages) {
+            return Ok(Vec::new());
         }
+        let noted = self
+            .journal()
+            .notes
+            .iter()
+            .find_map(|(_, note)| match note {
+                Note::Foreign(objects) => Some(objects.clone()),
+                _ => None,
+            });
+        if let Some(objects) = noted {
+            return Ok(objects);
+        }
+        let objects = pages::foreign(worker.session()).await?;
+        if self.shared.journals() {
+            let note = Note::Foreign(objects.clone()).insert(EntryId(0));
+            let session = worker.session();
+            session.batch("large objects", "the journal", &note).await?;
+        }
+        Ok(objects)
     }
 
     /// Compares, renames, and ends the one transaction where there is one.

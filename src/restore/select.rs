@@ -125,6 +125,12 @@ impl Selection {
         &self.entries[id.0 as usize]
     }
 
+    /// The wanted event triggers, with their names.
+    pub(super) fn event_triggers(&self) -> impl Iterator<Item = (EntryId, &str)> {
+        let made = self.iter().filter(|entry| entry.label == "event trigger");
+        made.map(|entry| (entry.id, entry.name.name.as_str()))
+    }
+
     /// True if the archive has the entry.
     pub(super) fn knows(&self, id: EntryId) -> bool {
         (id.0 as usize) < self.entries.len()

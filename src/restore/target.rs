@@ -133,10 +133,10 @@ const USER_OBJECTS: &str = "
 WITH members AS MATERIALIZED (SELECT classid, objid FROM pg_catalog.pg_depend WHERE deptype = 'e'),
 objects(label, classid, oid, name) AS (
  SELECT 'schema', 'pg_catalog.pg_namespace'::pg_catalog.regclass, oid, nspname::pg_catalog.text FROM pg_catalog.pg_namespace
-  WHERE nspname <> 'public' AND nspname !~ '^pg_(toast_)?temp_'
+  WHERE nspname NOT IN ('public', 'pgark_restore') AND nspname !~ '^pg_(toast_)?temp_'
  UNION ALL SELECT 'relation', 'pg_catalog.pg_class'::pg_catalog.regclass, c.oid, n.nspname || '.' || c.relname
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-  WHERE c.relkind IN ('r','p','v','m','f','S') AND n.nspname !~ '^pg_(toast|temp_|toast_temp_)'
+  WHERE c.relkind IN ('r','p','v','m','f','S') AND n.nspname !~ '^pg_(toast|temp_|toast_temp_)|^pgark_restore$'
  UNION ALL SELECT 'type', 'pg_catalog.pg_type'::pg_catalog.regclass, t.oid, n.nspname || '.' || t.typname
   FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
   WHERE t.typrelid = 0 AND t.typelem = 0 AND n.nspname !~ '^pg_(toast|temp_|toast_temp_)'

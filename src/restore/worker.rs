@@ -491,7 +491,7 @@ impl Worker {
     }
 
     /// Makes a new connection if this one is broken.
-    async fn mend(&mut self, shared: &Shared) -> Result<()> {
+    pub(super) async fn mend(&mut self, shared: &Shared) -> Result<()> {
         if !self.session.is_closed() {
             return Ok(());
         }

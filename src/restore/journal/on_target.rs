@@ -27,11 +27,13 @@ const NAMED_AFTER: u32 = 10;
 const TABLES: &str = "
 CREATE SCHEMA pgark_restore;
 COMMENT ON SCHEMA pgark_restore IS 'Journal of a pgark restore that has not ended: restore --resume goes on with it';
-CREATE TABLE pgark_restore.restore (bond pg_catalog.text NOT NULL, begun pg_catalog.timestamptz NOT NULL);
+CREATE TABLE pgark_restore.restore (bond pg_catalog.text NOT NULL, begun pg_catalog.timestamptz NOT NULL, ended pg_catalog.timestamptz);
 CREATE TABLE pgark_restore.done (entry pg_catalog.int8, what pg_catalog.text, n pg_catalog.int8, PRIMARY KEY (entry, what, n));
 CREATE UNLOGGED TABLE pgark_restore.done_unlogged (entry pg_catalog.int8, what pg_catalog.text, n pg_catalog.int8, PRIMARY KEY (entry, what, n));
 CREATE TABLE pgark_restore.note (entry pg_catalog.int8, note pg_catalog.text);
 INSERT INTO pgark_restore.done_unlogged VALUES (-1, 'intact', 0)";
+/// Takes the journal away.
+const DROP: &str = "DROP SCHEMA IF EXISTS pgark_restore CASCADE;\n";
 /// The row that a crash of the server takes out of the UNLOGGED table.
 const INTACT: &str =
     "INSERT INTO pgark_restore.done_unlogged VALUES (-1, 'intact', 0) ON CONFLICT DO NOTHING";
@@ -50,6 +52,8 @@ pub(in crate::restore) struct Found {
     pub(in crate::restore) bond: Option<Bond>,
     /// When it was begun, for people.
     pub(in crate::restore) begun: String,
+    /// True if the restore came to its end, with objects that failed.
+    pub(in crate::restore) has_ended: bool,
 }
 
 /// Looks for a journal.
@@ -59,32 +63,44 @@ pub(in crate::restore) async fn look(session: &Session) -> Result<Option<Found>>
     if !rows.first().is_some_and(|row| row.get::<_, bool>(0)) {
         return Ok(None);
     }
-    let header = "SELECT bond, pg_catalog.to_char(begun AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC' FROM pgark_restore.restore";
+    let header = "SELECT bond, pg_catalog.to_char(begun AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC', ended IS NOT NULL FROM pgark_restore.restore";
     let rows = session.query(OBJECT, header, &[]).await?;
     let found = rows.first().map(|row| Found {
         bond: serde_json::from_str(&row.get::<_, ReadText>(0).0).ok(),
         begun: row.get::<_, ReadText>(1).0,
+        has_ended: row.get(2),
     });
     Ok(Some(found.unwrap_or(Found {
         bond: None,
         begun: "at an unknown time".to_owned(),
+        has_ended: false,
     })))
+}
+
+/// How a journal begins.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::restore) struct Begin {
+    /// True if a transaction is open already.
+    pub(in crate::restore) is_open: bool,
+    /// True if another one is there, of a restore that has come to its end.
+    pub(in crate::restore) is_over: bool,
 }
 
 /// Begins a journal, and commits the transaction, which may be open already: what it did is then kept with it.
 ///
 /// Errors: [`Error::Failed`] if another restore works on the database.
-pub(in crate::restore) async fn begin(session: &Session, bond: &Bond, is_open: bool) -> Result<()> {
+pub(in crate::restore) async fn begin(session: &Session, bond: &Bond, how: Begin) -> Result<()> {
     if !try_lock(session, OWNER).await? {
         return Err(busy(&holders(session).await?));
     }
     let header = sql![
         "INSERT INTO pgark_restore.restore VALUES (",
         Literal(&bond.json()),
-        ", pg_catalog.clock_timestamp())"
+        ", pg_catalog.clock_timestamp(), NULL)"
     ];
-    let begin = if is_open { "SELECT 1" } else { "BEGIN" };
-    let text = format!("{begin};{TABLES};\n{};\nCOMMIT", header.text());
+    let begin = if how.is_open { "SELECT 1" } else { "BEGIN" };
+    let drop = if how.is_over { DROP } else { "" };
+    let text = format!("{begin};\n{drop}{TABLES};\n{};\nCOMMIT", header.text());
     session.batch(OBJECT, "making it", &text).await
 }
 
@@ -171,7 +187,8 @@ pub(in crate::restore) async fn read(session: &Session) -> Result<Journal> {
         let note = serde_json::from_str::<Note>(&row.get::<_, ReadText>(1).0);
         journal.notes.extend(entry.zip(note.ok()));
     }
-    session.batch(OBJECT, "INSERT", INTACT).await?;
+    let again = format!("{INTACT};\nUPDATE pgark_restore.restore SET ended = NULL");
+    session.batch(OBJECT, "going on", &again).await?;
     Ok(journal)
 }
 
@@ -244,6 +261,33 @@ pub(in crate::restore) async fn unlogged(session: &Session) -> Result<BTreeSet<(
         .collect())
 }
 
+/// Notes that the restore has come to its end, with objects that failed: the journal no longer stands in anybody's way.
+pub(in crate::restore) async fn close(session: &Session) -> Result<()> {
+    let ended = "UPDATE pgark_restore.restore SET ended = pg_catalog.clock_timestamp()";
+    session.batch(OBJECT, "closing it", ended).await
+}
+
+/// Drops event triggers that an earlier run made, and what the journal says of them: they would see the work that is left, as the
+/// source's never did. They are made again when it is done.
+pub(in crate::restore) async fn take_back(
+    session: &Session,
+    event_triggers: &[(EntryId, &str)],
+) -> Result<()> {
+    let mut statements = vec!["BEGIN".to_owned()];
+    for (entry, name) in event_triggers {
+        statements.push(sql!["DROP EVENT TRIGGER IF EXISTS ", Ident::new(*name)].text());
+        statements.push(format!("DELETE FROM {DONE} WHERE entry = {}", entry.0));
+        statements.push(format!(
+            "DELETE FROM pgark_restore.note WHERE entry = {}",
+            entry.0
+        ));
+    }
+    statements.push("COMMIT".to_owned());
+    session
+        .batch(OBJECT, "event triggers", &statements.join(";\n"))
+        .await
+}
+
 /// Drops the journal of a restore that has ended. Its event triggers sleep meanwhile: the source's never saw such a schema.
 pub(in crate::restore) async fn end(session: &Session, event_triggers: &[&str]) -> Result<()> {
     let awake = "SELECT evtname::pg_catalog.text, evtenabled::pg_catalog.text FROM pg_catalog.pg_event_trigger \
@@ -264,7 +308,7 @@ pub(in crate::restore) async fn end(session: &Session, event_triggers: &[&str]) 
             back.push(sql!["ALTER EVENT TRIGGER ", &name, mode].text());
         }
     }
-    statements.push("DROP SCHEMA pgark_restore CASCADE".to_owned());
+    statements.push(DROP.trim_end_matches([';', '\n']).to_owned());
     statements.append(&mut back);
     statements.push("COMMIT".to_owned());
     let outcome = session
