@@ -355,8 +355,13 @@ fn emptiness(
                 if n > 3 { ", …" } else { "" }
             )
         });
+        let why = if options.resume {
+            " and has no journal of a restore to go on with: the earlier one has ended, or was none"
+        } else {
+            ""
+        };
         verdict.findings.push(format!(
-            "the target is not empty: it has {}; restore into a new database (--create makes one)",
+            "the target is not empty{why}: it has {}; restore into a new database (--create makes one)",
             kinds.collect::<Vec<_>>().join(", ")
         ));
     }

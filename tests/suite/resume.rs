@@ -154,6 +154,10 @@ impl Case {
     }
 }
 
+fn has_journal(target: &Database) -> bool {
+    target.psql("SELECT to_regnamespace('pgark_restore') IS NOT NULL") == "t\n"
+}
+
 /// What a fault came to.
 #[derive(Debug, Default)]
 struct Tally {
@@ -172,7 +176,8 @@ impl Case {
         let what = format!("PostgreSQL {}, {at:?}", self.server.major());
         let outcome = self.restore(&proxy.conninfo(&target), &options()).await;
         let unharmed = match outcome {
-            Ok(report) => report.is_complete() && !report.resumable,
+            // The journal may be gone although the answer that says so was lost.
+            Ok(report) => report.is_complete() && !(report.resumable && has_journal(&target)),
             Err(error) => {
                 let told = format!("{error:?}");
                 assert!(!matches!(error, Error::Corrupt { .. }), "{what}: {told}");
@@ -383,7 +388,10 @@ async fn a_restore_that_has_not_ended_is_named_and_only_its_own_kind_goes_on() {
     assert!(report.is_complete(), "{report:#?}");
     case.is_as_undisturbed(&target, "after refusals").await;
     let ended = refused(run(&case.archive, &target, &going_on()).await);
-    assert!(ended.contains("the target is not empty"), "{ended}");
+    assert!(
+        ended.contains("has no journal of a restore to go on with"),
+        "{ended}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

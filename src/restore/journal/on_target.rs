@@ -8,6 +8,7 @@ use tokio_postgres::types::Type;
 use super::{Bond, DONE, Item, Journal, Line, Note, UNLOGGED, What};
 use crate::error::{Error, Result};
 use crate::pg::Session;
+use crate::pg::version::V14;
 use crate::progress::{Event, Progress};
 use crate::sql::{Ident, Literal, ReadText, sql};
 use crate::toc::EntryId;
@@ -122,15 +123,24 @@ pub(in crate::restore) async fn claim(session: &Session, progress: &dyn Progress
     session.batch(OBJECT, "pg_advisory_unlock", &unlock).await
 }
 
-/// Says that a connection works for the restore. It ends soon if its client is gone, where the server can find that out.
+/// Says that a connection works for the restore. It ends soon if its client is gone, so that the next one need not wait: within two
+/// seconds while it works (since 14, where the system can tell), within a minute while it waits for a client that vanished.
 pub(in crate::restore) async fn enlist(session: &Session) -> Result<()> {
     let lock = format!("SELECT pg_catalog.pg_advisory_lock_shared({WORKER})");
     session
         .batch(OBJECT, "pg_advisory_lock_shared", &lock)
         .await?;
-    // Known since 14, and refused on systems that cannot.
-    let interval = "SET client_connection_check_interval = '2s'";
-    let _ = session.batch(OBJECT, "SET", interval).await;
+    let alive = "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3";
+    let watching = "; SET client_connection_check_interval = '2s'";
+    let watching = if session.version() >= V14 {
+        watching
+    } else {
+        ""
+    };
+    // Not every system has all of them, and none is needed.
+    let _ = session
+        .batch(OBJECT, "SET", &format!("{alive}{watching}"))
+        .await;
     Ok(())
 }
 
