@@ -85,6 +85,7 @@ pub(crate) async fn dump_as(
         *written = Manifest {
             toc: std::mem::take(&mut written.toc),
             data_index: std::mem::take(&mut written.data_index),
+            inventory: std::mem::take(&mut written.inventory),
             totals: written.totals,
             ..manifest
         };
@@ -117,6 +118,8 @@ pub(crate) async fn dump_with(
     manifest.toc = toc.refs();
     manifest.data_index = data_index.refs();
     manifest.totals = totals(&entries, &indexes, &stored);
+    let in_chunks = stored.iter().map(|one| (one.chunk.chunk, one.chunk.stored_bytes));
+    manifest.inventory = repository.write_inventory(&chunks, in_chunks).await?;
     change(&mut manifest);
     repository.commit(&manifest).await
 }
@@ -156,6 +159,7 @@ pub(crate) fn manifest(repository: &Repository, name: &str) -> Manifest {
         tool: Manifest::this_tool(),
         tags: std::collections::BTreeMap::default(),
         set: None,
+        inventory: Vec::new(),
     }
 }
 
