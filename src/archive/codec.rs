@@ -326,7 +326,8 @@ mod tests {
         let sealed = sealing(1).pack(&plain, |_| false).unwrap().stored;
         let open = Codec::new(1, ChunkMemory::default());
         let frame = open.pack(&plain, |_| false).unwrap().stored;
-        let refused = |codec: &Codec, bytes: &Bytes| codec.unpack(bytes.clone(), 5000).unwrap_err().0;
+        let refused =
+            |codec: &Codec, bytes: &Bytes| codec.unpack(bytes.clone(), 5000).unwrap_err().0;
         assert!(refused(&sealing(1), &sealed).contains("does not open"));
         assert!(refused(&sealing(1), &frame).contains("does not open"));
         assert!(refused(&open, &sealed).contains("not a zstd frame"));
@@ -370,10 +371,12 @@ mod tests {
         let codec = Codec::new(1, ChunkMemory::default());
         let plain = rows(3, 5000);
         let stored = codec.pack(&plain, |_| false).unwrap().stored;
-        let refused = |bytes: &[u8], n_bytes: usize| codec
+        let refused = |bytes: &[u8], n_bytes: usize| {
+            codec
                 .unpack(Bytes::copy_from_slice(bytes), n_bytes)
                 .unwrap_err()
-                .0;
+                .0
+        };
         assert!(refused(&stored, 4999).contains("where 4999 are expected"));
         assert!(refused(&stored, 5001).contains("where 5001 are expected"));
         let twice = [&stored[..], &stored[..]].concat();

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::buffer::Buffer;
 use super::chunker::{ChunkSettings, Chunker, PartEnd};
 use super::chunks::{ChunkStore, Pieces, StoredChunk};
+use super::crypt::{KdfCost, Passphrase, Unlock};
 use super::index::{CopyFormat, Segment, TableIndex};
 use super::jsonl::JsonlWriter;
 use super::manifest::{FORMAT, Group, Manifest, Scope, Source, Totals};
@@ -53,6 +54,25 @@ pub(crate) fn shop() -> Vec<Table> {
 
 pub(crate) async fn repository(store: Arc<dyn Store>) -> Repository {
     Repository::open_or_create(store, SMALL).await.unwrap()
+}
+
+/// What opens with `passphrase`, by slots that cost next to nothing.
+pub(crate) fn unlock(passphrase: &str) -> Unlock {
+    Unlock {
+        cost: KdfCost {
+            memory_kib: 64,
+            passes: 1,
+            lanes: 1,
+        },
+        ..Unlock::with(Passphrase::new(passphrase.to_owned()).unwrap())
+    }
+}
+
+/// A new repository that opens with the passphrase `right`, or the one that is there.
+pub(crate) async fn encrypted(store: Arc<dyn Store>) -> Repository {
+    let right = unlock("right");
+    let opened = Repository::open_or_create_with(store, SMALL, &right);
+    opened.await.unwrap()
 }
 
 /// Dumps `tables` as archive `name`.
@@ -118,7 +138,9 @@ pub(crate) async fn dump_with(
     manifest.toc = toc.refs();
     manifest.data_index = data_index.refs();
     manifest.totals = totals(&entries, &indexes, &stored);
-    let in_chunks = stored.iter().map(|one| (one.chunk.chunk, one.chunk.stored_bytes));
+    let in_chunks = stored
+        .iter()
+        .map(|one| (one.chunk.chunk, one.chunk.stored_bytes));
     manifest.inventory = repository.write_inventory(&chunks, in_chunks).await?;
     change(&mut manifest);
     repository.commit(&manifest).await

@@ -295,3 +295,6 @@ impl Archive {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod crypt_tests;

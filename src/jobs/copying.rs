@@ -2,7 +2,7 @@
 
 use super::pruning::{archives_of, clear};
 use super::report::StepOutcome;
-use super::{Surroundings, repository_at};
+use super::{Surroundings, copy_at};
 use crate::archive::Repository;
 use crate::config::{Job, Replica};
 use crate::error::{Error, Result};
@@ -19,7 +19,8 @@ pub(super) async fn copy(
     from: &Repository,
     replica: &Replica,
 ) -> Result<(StepOutcome, String)> {
-    let to = repository_at(around.place(&replica.repository)?, around.environment).await?;
+    let place = around.place(&replica.repository)?;
+    let to = copy_at(place, from, around.environment).await?;
     let options = ReplicateOptions {
         filter: archives_of(job),
         only: replica.only.clone(),

@@ -22,10 +22,10 @@ pub use self::report::{JobReport, MadeArchive, Step, StepOutcome};
 
 use self::report::Told;
 use self::saving::Saved;
-use crate::archive::Repository;
 use crate::archive::chunker::ChunkSettings;
 use crate::archive::job_lock::JobLock;
 use crate::archive::records::{Ran, RanStep, RunOutcome};
+use crate::archive::{Repository, Unlock};
 use crate::config::{Config, Job, Place};
 use crate::error::{Error, Result};
 use crate::pg::{ConnSettings, Environment};
@@ -71,11 +71,24 @@ pub fn source_of(job: &Job, environment: &Environment) -> Result<ConnSettings> {
     Ok(settings.with_password(&password))
 }
 
-/// Opens the repository at `place`, or makes it.
+/// Opens the repository at `place`, or makes it; with a passphrase a new one is encrypted.
 pub async fn repository_at(place: &Place, environment: &Environment) -> Result<Repository> {
     let variables = |name: &str| environment.variable(name);
+    let unlock = Unlock::of(place, variables)?;
     let store = store::open(place, Opening::Create, &variables).await?;
-    Repository::open_or_create(store, ChunkSettings::default()).await
+    Repository::open_or_create_with(store, ChunkSettings::default(), &unlock).await
+}
+
+/// Opens the copy of `from` at `place`, or makes it.
+async fn copy_at(
+    place: &Place,
+    from: &Repository,
+    environment: &Environment,
+) -> Result<Repository> {
+    from.require_encrypted_as(place)?;
+    let variables = |name: &str| environment.variable(name);
+    let store = store::open(place, Opening::Create, &variables).await?;
+    from.copied_to(store).await
 }
 
 /// Runs a job to its end. What goes wrong stands in the report; whatever became of the run is written into the repository, unless another

@@ -96,5 +96,6 @@ mod tests {
         assert_eq!(key.check(), CHECK_OF_SEVENS);
     }
 
-    const CHECK_OF_SEVENS: &str = "31f5955db5a4e3c11f23329e3137d19fbed84fa89874870793c09666b7c78412";
+    const CHECK_OF_SEVENS: &str =
+        "31f5955db5a4e3c11f23329e3137d19fbed84fa89874870793c09666b7c78412";
 }

@@ -22,7 +22,8 @@ pub(crate) const SEAL_BYTES: usize = NONCE_BYTES + TAG_BYTES;
 const CHUNK: &str = "pgark chunk";
 
 /// What is wrong with sealed bytes that do not open.
-const SHUT: &str = "does not open with the repository's key: it was changed, or sealed for another place";
+const SHUT: &str =
+    "does not open with the repository's key: it was changed, or sealed for another place";
 
 /// Seals and opens with the keys of one repository.
 pub(crate) struct Sealer {
@@ -203,7 +204,8 @@ mod tests {
     #[test]
     fn a_document_opens_under_its_own_key_in_its_own_repository_only() {
         let sealed = sealer("r").seal_document("archives/a.json", b"{}".to_vec());
-        let open = |repository: &str, key: &str| sealer(repository).open_document(key, sealed.clone());
+        let open =
+            |repository: &str, key: &str| sealer(repository).open_document(key, sealed.clone());
         assert_eq!(open("r", "archives/a.json").unwrap(), b"{}");
         assert!(open("r", "archives/b.json").is_err());
         assert!(open("s", "archives/a.json").is_err());
@@ -229,7 +231,11 @@ mod tests {
         let mut text = b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it.".to_vec();
         let nonce = XNonce::try_from(&nonce[..]).unwrap();
         let tag = cipher(&key)
-            .encrypt_inout_detached(&nonce, &bytes("50515253c0c1c2c3c4c5c6c7"), (&mut text[..]).into())
+            .encrypt_inout_detached(
+                &nonce,
+                &bytes("50515253c0c1c2c3c4c5c6c7"),
+                (&mut text[..]).into(),
+            )
             .unwrap();
         assert_eq!(text[..16], bytes("bd6d179d3e83d43b9576579493c0e939"));
         assert_eq!(tag[..], bytes("c0875924c1c7987947deafd8780acf49"));

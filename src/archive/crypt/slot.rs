@@ -98,7 +98,9 @@ impl KdfTerms {
         const SALT_DIGITS_MAX: usize = 88;
         if self.algorithm != ARGON2ID {
             let shown: String = self.algorithm.chars().take(40).collect();
-            return Err(format!("asks for {shown:?}, and this version has {ARGON2ID} only"));
+            return Err(format!(
+                "asks for {shown:?}, and this version has {ARGON2ID} only"
+            ));
         }
         for (what, is, max) in [
             ("KiB of memory", self.memory_kib, MEMORY_KIB_MAX),
@@ -124,9 +126,12 @@ impl KdfTerms {
         let (salt, params) = self.checked()?;
         let n_blocks = params.block_count();
         let mut memory: Zeroizing<Vec<Block>> = Zeroizing::default();
-        memory
-            .try_reserve_exact(n_blocks)
-            .map_err(|_| format!("needs {} KiB of memory, which are not there", self.memory_kib))?;
+        memory.try_reserve_exact(n_blocks).map_err(|_| {
+            format!(
+                "needs {} KiB of memory, which are not there",
+                self.memory_kib
+            )
+        })?;
         memory.resize_with(n_blocks, Block::default);
         let mut key = KeyBytes::default();
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)

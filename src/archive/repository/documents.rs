@@ -53,7 +53,9 @@ impl Repository {
             .map_err(damaged)?;
         let manifest = Manifest::parse(&json, name, place)?;
         if manifest.inventory != envelope.inventory {
-            return Err(damaged("names another inventory than the one that it seals"));
+            return Err(damaged(
+                "names another inventory than the one that it seals",
+            ));
         }
         Ok((manifest, seal))
     }
@@ -132,10 +134,12 @@ impl Repository {
         if !self.is_encrypted() {
             return Ok(Vec::new());
         }
-        let lines = chunks.into_iter().map(|(chunk, stored_bytes)| InventoryLine {
-            chunk,
-            stored_bytes,
-        });
+        let lines = chunks
+            .into_iter()
+            .map(|(chunk, stored_bytes)| InventoryLine {
+                chunk,
+                stored_bytes,
+            });
         let lines: BTreeSet<InventoryLine> = lines.collect();
         let settings: ChunkSettings = self.marker().chunks;
         let mut writer = JsonlWriter::new(store.unsealed(), settings);

@@ -9,6 +9,7 @@ use crate::archive::crypt::{
 };
 use crate::archive::marker::{Encryption, Marker};
 use crate::archive::sealed;
+use crate::config::Place;
 use crate::error::{Error, Result};
 use crate::store::{Key, Put, Store};
 
@@ -165,7 +166,12 @@ impl Repository {
         }
         let (passphrase, label) = (passphrase.clone(), label.to_owned());
         let make = move || {
-            KeySlot::seal(sealer.key(), sealer.repository(), &passphrase, (&label, cost))
+            KeySlot::seal(
+                sealer.key(),
+                sealer.repository(),
+                &passphrase,
+                (&label, cost),
+            )
         };
         let slot = self.cpu().run(make).await?;
         put_slot(self.store(), &slot).await?;
@@ -194,7 +200,9 @@ impl Repository {
             }
             several => {
                 let n = several.len();
-                return Err(Error::Usage(format!("{id:?} is the beginning of {n} slots")));
+                return Err(Error::Usage(format!(
+                    "{id:?} is the beginning of {n} slots"
+                )));
             }
         };
         let others = slots.iter().filter(|other| other.key != slot.key);
@@ -211,6 +219,15 @@ impl Repository {
         Ok(id_of(slot))
     }
 
+    /// # Errors
+    /// [`Error::Key`] if `place`, where a copy is to be, has a passphrase in the configuration and this repository is not encrypted.
+    pub fn require_encrypted_as(&self, place: &Place) -> Result<()> {
+        if place.passphrase.is_some() && !self.is_encrypted() {
+            return Err(self.not_encrypted());
+        }
+        Ok(())
+    }
+
     /// Opens or makes the repository in `store` as a copy of this one: with the same id, and with its key where it is encrypted, so that
     /// chunks and manifests are copied as they are.
     ///
@@ -224,6 +241,13 @@ impl Repository {
             return Ok(to);
         }
         self.require_key()?;
+        if let Some(problem) = self.marker_problem() {
+            return Err(Error::corrupt(
+                format_args!("repository {}", self.location()),
+                Marker::key(),
+                format_args!("is needed for a copy of an encrypted repository: {problem}"),
+            ));
+        }
         if store.head(&Marker::key()).await?.is_none() {
             must_be_empty(&store).await?;
             for slot in self.key_slots().await? {
@@ -361,7 +385,12 @@ pub(super) async fn recall(store: &Arc<dyn Store>, marker: &mut Marker) -> Resul
 
 async fn slots(store: &Arc<dyn Store>) -> Result<Vec<ListedSlot>> {
     let mut slots = Vec::new();
-    for stored in store.list(KeySlot::FOLDER).await?.into_iter().take(SLOTS_MAX) {
+    for stored in store
+        .list(KeySlot::FOLDER)
+        .await?
+        .into_iter()
+        .take(SLOTS_MAX)
+    {
         // It may be removed at any time.
         let Some(bytes) = store.get(&stored.key).await? else {
             continue;
@@ -377,8 +406,8 @@ async fn slots(store: &Arc<dyn Store>) -> Result<Vec<ListedSlot>> {
 
 fn read_slot(bytes: &[u8], key: &Key) -> Result<KeySlot, String> {
     let sealed = sealed::open(bytes)?;
-    let slot: KeySlot = serde_json::from_slice(sealed.json)
-        .map_err(|error| format!("does not parse: {error}"))?;
+    let slot: KeySlot =
+        serde_json::from_slice(sealed.json).map_err(|error| format!("does not parse: {error}"))?;
     if key.as_str() != format!("{}/{}.json", KeySlot::FOLDER, slot.id) {
         return Err("is a slot of another id".to_owned());
     }
@@ -403,9 +432,7 @@ async fn try_slot(slot: KeySlot, passphrase: &Passphrase) -> Result<Tried> {
 }
 
 /// Work of some tenths of a second, not on the runtime's own threads.
-async fn beside<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
+async fn beside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))
 }
