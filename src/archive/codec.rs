@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn what_is_sealed_opens_and_is_the_same_each_time() {
         let codec = sealing(1);
-        for n_bytes in [0, 1, 100, 300_000, 3 << 20] {
+        for n_bytes in [0, 1, 100, 1_200_000] {
             let plain = rows(7, n_bytes);
             let packed = codec.pack(&plain, |_| false).unwrap();
             assert_eq!(packed.digest, Digest::of(&packed.stored));

@@ -1,10 +1,11 @@
-//! A repository: opens it, and reads archives. `listing` finds archives, `commit` makes and removes them, `keys` opens encrypted ones and keeps
-//! their slots, `documents` seals and opens what they hold; sweeping and verifying belong to `manage`.
+//! A repository: opens it, and reads archives. `listing` finds archives, `commit` makes and removes them, `making` makes repositories,
+//! `keys` opens encrypted ones and keeps their slots, `documents` seals and opens what they hold; sweeping and verifying belong to `manage`.
 
 mod commit;
 mod documents;
 mod keys;
 mod listing;
+mod making;
 mod summaries;
 
 use std::sync::Arc;
@@ -103,7 +104,7 @@ impl Repository {
     ) -> Result<Repository> {
         assert!(settings.is_sound(), "{settings:?}");
         if store.head(&Marker::key()).await?.is_none() {
-            keys::create(&store, Marker::new(settings), unlock).await?;
+            making::create(&store, Marker::new(settings), unlock).await?;
         }
         let repository = Repository::open(store).await?.unlock(unlock).await?;
         repository.require_key()?;

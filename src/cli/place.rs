@@ -71,14 +71,16 @@ pub(crate) async fn for_reading(place: &Place) -> Result<Repository> {
 
 async fn maybe_locked(place: &Place) -> Result<Repository> {
     let store = opened(place, Opening::Existing).await?;
-    unlocked(Repository::open_for_reading(store).await?, place).await
+    let repository = Repository::open_for_reading(store).await?;
+    unlocked(repository, unlock_of(place)?).await
 }
 
 /// Opens the repository that `--repo` names to change what is in it.
 pub(crate) async fn open_to_change(cx: &Context) -> Result<Repository> {
     let place = of(cx).await?;
     let store = opened(&place, Opening::Existing).await?;
-    let repository = unlocked(Repository::open(store).await?, &place).await?;
+    let repository = Repository::open(store).await?;
+    let repository = unlocked(repository, unlock_of(&place)?).await?;
     repository.require_key()?;
     Ok(repository)
 }
@@ -97,7 +99,7 @@ pub(crate) async fn open_or_create(cx: &Context, encrypt: bool) -> Result<Reposi
                 there.location()
             )));
         }
-        let there = unlocked(there, &place).await?;
+        let there = unlocked(there, unlock).await?;
         there.require_key()?;
         return Ok(there);
     }
@@ -109,8 +111,7 @@ pub(crate) async fn open_or_create(cx: &Context, encrypt: bool) -> Result<Reposi
 }
 
 /// The repository with its key, if a passphrase is given or somebody at the terminal knows it.
-async fn unlocked(repository: Repository, place: &Place) -> Result<Repository> {
-    let mut unlock = unlock_of(place)?;
+async fn unlocked(repository: Repository, mut unlock: Unlock) -> Result<Repository> {
     if unlock.passphrase.is_none() && repository.is_locked() {
         unlock.passphrase = passphrase::ask(&repository.location())?;
     }

@@ -100,7 +100,7 @@ async fn no_stored_byte_shows_what_is_saved_and_an_equal_dump_adds_no_chunk() {
         texts.extend(zstd::decode_all(&bytes[..]));
         for text in texts {
             let text = String::from_utf8_lossy(&text);
-            for secret in ["orders", "countries", "CREATE", "label", "units 7", "7919"] {
+            for secret in ["orders", "countries", "CREATE", "label text", "units 7"] {
                 assert!(!text.contains(secret), "{key} shows {secret}: {text}");
             }
         }

@@ -1,20 +1,20 @@
-//! Encrypted repositories: made, opened with a passphrase, copied with their key, and their key slots.
+//! Opens encrypted repositories with a passphrase, and keeps their key slots. Making them belongs to `making`.
 
 use std::sync::Arc;
 
 use super::{Inner, Repository};
-use crate::archive::chunker::ChunkSettings;
 use crate::archive::crypt::{
     CIPHER, KdfCost, KeySlot, Passphrase, RepositoryKey, Sealer, Sealing, Unlock, key_missing,
 };
 use crate::archive::marker::{Encryption, Marker};
 use crate::archive::sealed;
-use crate::config::Place;
 use crate::error::{Error, Result};
-use crate::store::{Key, Put, Store};
+use crate::store::{Key, Store};
 
 /// Slots that count. Trying one takes a moment, so somebody who can write to the store must not be able to add any number.
 const SLOTS_MAX: usize = 64;
+/// A longer file is not read.
+const SLOT_BYTES_MAX: u64 = 64 << 10;
 
 /// A key slot as a listing finds it.
 #[derive(Debug, Clone)]
@@ -91,7 +91,7 @@ impl Repository {
         })
     }
 
-    fn not_encrypted(&self) -> Error {
+    pub(super) fn not_encrypted(&self) -> Error {
         Error::Key {
             what: format!(
                 "repository {} is not encrypted, although a passphrase is given for it",
@@ -103,7 +103,7 @@ impl Repository {
 
     /// A slot of another repository is left by a run that made this one at the same time and was slower. Where the marker is lost, the slots
     /// say which repository it is.
-    fn counts(&self, slot: &KeySlot) -> bool {
+    pub(super) fn counts(&self, slot: &KeySlot) -> bool {
         self.inner.marker_problem.is_some() || slot.repository == self.marker().repository
     }
 
@@ -218,156 +218,6 @@ impl Repository {
         self.store().flush().await?;
         Ok(id_of(slot))
     }
-
-    /// # Errors
-    /// [`Error::Key`] if `place`, where a copy is to be, has a passphrase in the configuration and this repository is not encrypted.
-    pub fn require_encrypted_as(&self, place: &Place) -> Result<()> {
-        if place.passphrase.is_some() && !self.is_encrypted() {
-            return Err(self.not_encrypted());
-        }
-        Ok(())
-    }
-
-    /// Opens or makes the repository in `store` as a copy of this one: with the same id, and with its key where it is encrypted, so that
-    /// chunks and manifests are copied as they are.
-    ///
-    /// # Errors
-    /// [`Error::Key`] if one of the two is encrypted and the other is not, or with another key.
-    pub async fn copied_to(&self, store: Arc<dyn Store>) -> Result<Repository> {
-        let encryption = &self.marker().encryption;
-        if encryption.is_none() {
-            let to = Repository::at(store, self.marker().chunks).await?;
-            self.require_same_key(&to)?;
-            return Ok(to);
-        }
-        self.require_key()?;
-        if let Some(problem) = self.marker_problem() {
-            return Err(Error::corrupt(
-                format_args!("repository {}", self.location()),
-                Marker::key(),
-                format_args!("is needed for a copy of an encrypted repository: {problem}"),
-            ));
-        }
-        if store.head(&Marker::key()).await?.is_none() {
-            must_be_empty(&store).await?;
-            for slot in self.key_slots().await? {
-                if let Ok(slot) = slot.slot.as_ref()
-                    && self.counts(slot)
-                {
-                    put_slot(&store, slot).await?;
-                }
-            }
-            let marker = sealed::seal(self.marker()).0;
-            store.put_new(&Marker::key(), marker).await?;
-            store.flush().await?;
-        }
-        let to = Repository::open(store).await?;
-        self.require_same_key(&to)?;
-        to.with_key_of(self)
-    }
-
-    /// The repository in `store`, locked if it is encrypted; a new one is not encrypted.
-    async fn at(store: Arc<dyn Store>, settings: ChunkSettings) -> Result<Repository> {
-        if store.head(&Marker::key()).await?.is_none() {
-            return Repository::open_or_create(store, settings).await;
-        }
-        Repository::open(store).await
-    }
-
-    /// # Errors
-    /// [`Error::Key`] unless both are encrypted with the same key, or neither is.
-    pub(crate) fn require_same_key(&self, other: &Repository) -> Result<()> {
-        let problem = match (&self.marker().encryption, &other.marker().encryption) {
-            (None, None) => return Ok(()),
-            (Some(own), Some(others)) if own == others => return Ok(()),
-            (Some(_), Some(_)) => "is encrypted with another key than",
-            (Some(_), None) => "is encrypted, unlike",
-            (None, Some(_)) => "is not encrypted, unlike",
-        };
-        Err(Error::Key {
-            what: format!(
-                "repository {} {problem} {}: archives are copied as they are, between repositories of one key",
-                self.location(),
-                other.location()
-            ),
-            remedy: "copy to a new place: it gets marker and key slots of the source".to_owned(),
-        })
-    }
-
-    fn with_key_of(self, other: &Repository) -> Result<Repository> {
-        let inner = &*self.inner;
-        if inner.marker.repository != other.marker().repository {
-            return Err(Error::corrupt(
-                format_args!("repository {}", self.location()),
-                Marker::key(),
-                "has the key of another repository, and an id of its own",
-            ));
-        }
-        Ok(Repository {
-            inner: Arc::new(Inner {
-                store: Arc::clone(&inner.store),
-                marker: inner.marker.clone(),
-                marker_problem: None,
-                sealing: other.inner.sealing.clone(),
-                cpu: inner.cpu.clone(),
-                memory: inner.memory.clone(),
-            }),
-        })
-    }
-}
-
-/// Makes the repository that `marker` says, encrypted if there is a passphrase. If somebody else was quicker, his marker counts.
-pub(super) async fn create(
-    store: &Arc<dyn Store>,
-    mut marker: Marker,
-    unlock: &Unlock,
-) -> Result<()> {
-    must_be_empty(store).await?;
-    let mut slot_key = None;
-    if let Some(passphrase) = unlock.passphrase.clone() {
-        let (repository, cost) = (marker.repository.clone(), unlock.cost);
-        let make = move || {
-            let key = RepositoryKey::random()?;
-            let slot = KeySlot::seal(&key, &repository, &passphrase, ("first", cost))?;
-            Ok::<_, Error>((key.check(), slot))
-        };
-        let (check, slot) = beside(make).await?;
-        marker.encryption = Some(Encryption {
-            cipher: CIPHER.to_owned(),
-            check,
-        });
-        // Before the marker: whoever finds that finds a slot that opens.
-        put_slot(store, &slot).await?;
-        slot_key = Some(slot.key());
-    }
-    let put = store
-        .put_new(&Marker::key(), sealed::seal(&marker).0)
-        .await?;
-    store.flush().await?;
-    if let (Put::Exists, Some(slot)) = (put, slot_key)
-        && !is_own(store, &marker).await?
-    {
-        // It is of a repository that never came to be.
-        store.delete(&slot).await?;
-    }
-    Ok(())
-}
-
-/// True if the marker that stands is this one, put by a try whose answer was lost.
-async fn is_own(store: &Arc<dyn Store>, marker: &Marker) -> Result<bool> {
-    let there = store.get(&Marker::key()).await?;
-    Ok(there.is_some_and(|there| there == sealed::seal(marker).0))
-}
-
-async fn must_be_empty(store: &Arc<dyn Store>) -> Result<()> {
-    if store.list("archives").await?.is_empty() && store.list("chunks").await?.is_empty() {
-        return Ok(());
-    }
-    Err(Error::corrupt(
-        format_args!("repository {}", store.location()),
-        Marker::key(),
-        "is missing although there are archives or chunks; bring it back, or dump into another place",
-    ))
 }
 
 /// Says in the marker of a repository whose own is lost that it is encrypted, if there are slots.
@@ -391,6 +241,14 @@ async fn slots(store: &Arc<dyn Store>) -> Result<Vec<ListedSlot>> {
         .into_iter()
         .take(SLOTS_MAX)
     {
+        if stored.n_bytes > SLOT_BYTES_MAX {
+            let slot = Err("is longer than any key slot".to_owned());
+            slots.push(ListedSlot {
+                key: stored.key,
+                slot,
+            });
+            continue;
+        }
         // It may be removed at any time.
         let Some(bytes) = store.get(&stored.key).await? else {
             continue;
@@ -414,7 +272,7 @@ fn read_slot(bytes: &[u8], key: &Key) -> Result<KeySlot, String> {
     Ok(slot)
 }
 
-async fn put_slot(store: &Arc<dyn Store>, slot: &KeySlot) -> Result<()> {
+pub(super) async fn put_slot(store: &Arc<dyn Store>, slot: &KeySlot) -> Result<()> {
     store.put_new(&slot.key(), sealed::seal(slot).0).await?;
     store.flush().await
 }
@@ -432,7 +290,9 @@ async fn try_slot(slot: KeySlot, passphrase: &Passphrase) -> Result<Tried> {
 }
 
 /// Work of some tenths of a second, not on the runtime's own threads.
-async fn beside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(super) async fn beside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))
 }
