@@ -2,10 +2,11 @@
 //! hand with the program of docs/format.md.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -164,7 +165,8 @@ fn an_encrypted_archive_shows_nothing_restores_whole_and_shares_chunks() {
         ));
         assert!(found.is_empty(), "PostgreSQL {major}: {}", report(&found));
 
-        let drill = ["drill", "--archive", "second", "-d", &conninfo];
+        let check = "all patients: SELECT count(*) FROM patients = 20000";
+        let drill = ["drill", "second", "-d", &conninfo, "--check", check];
         ends_with(0, &mut clinic.with_key(&drill));
         for (file, bytes) in clinic.files("repo") {
             let decoded = zstd::decode_all(&bytes[..]).unwrap_or_default();
@@ -194,7 +196,7 @@ fn every_verb_reads_with_the_passphrase_from_a_file_the_environment_or_the_confi
     for (arguments, code, expected) in [
         (&["list"][..], 0, "20,0"),
         (&["show", "first"], 0, "patients"),
-        (&["sql", "first"], 0, "Influenza"),
+        (&["sql", "first"], 0, "CREATE TABLE"),
         (&["cat", "first", "public.patients"], 0, "Influenza"),
         (&["diff", "first", "second"], 17, "patients"),
         (&["verify", "--all"], 0, "whole; 1 table"),
@@ -293,7 +295,7 @@ fn a_wrong_or_missing_passphrase_is_one_message_with_its_own_code_and_changes_no
         );
     }
     let (out, _) = ends_with(18, &mut clinic.pgark(&["show", "--json"]));
-    assert_eq!(json(&out)["exit_code"], 18);
+    assert_eq!(json(&out)["error"]["exit_code"], 18);
     // What was hashed without the key is on record; nothing else came or went.
     let mut after = clinic.files("repo");
     after.retain(|name, _| !name.starts_with("/records/verified-"));
@@ -515,6 +517,90 @@ fn a_copy_is_healed_and_restored_with_the_passphrase_of_its_source() {
     let (_, err) = ends_with(18, &mut clinic.with_key(&["replicate", "others"]));
     assert!(err.contains("is encrypted with another key than"), "{err}");
     assert_eq!(clinic.files("others"), before);
+}
+
+/// Runs the program with a terminal of its own, types an answer at each question, and gives exit code and all that was shown.
+fn typed(command: &Command, answers: &[&str]) -> (Option<i32>, String) {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let path = ptsname(&terminal, Vec::new()).unwrap();
+    let side = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(path.to_str().unwrap())
+        .unwrap();
+    // Questions are asked on the controlling terminal.
+    let mut child = Command::new("/usr/bin/setsid")
+        .args(["--ctty", "--wait"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .args(["--progress", "none"])
+        .current_dir(command.get_current_dir().unwrap())
+        .env_clear()
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .stdin(side.try_clone().unwrap())
+        .stdout(side.try_clone().unwrap())
+        .stderr(side)
+        .spawn()
+        .unwrap();
+    let mut terminal = std::fs::File::from(terminal);
+    let (mut shown, mut buffer) = (Vec::new(), [0; 4096]);
+    let (mut answers, mut n_seen) = (answers.iter(), 0);
+    // An error is how a terminal tells that nobody is on the other side any more.
+    while let Ok(n) = terminal.read(&mut buffer) {
+        if n == 0 {
+            break;
+        }
+        shown.extend_from_slice(&buffer[..n]);
+        if shown[n_seen..].ends_with(b": ")
+            && let Some(answer) = answers.next()
+        {
+            n_seen = shown.len();
+            terminal
+                .write_all(format!("{answer}\n").as_bytes())
+                .unwrap();
+        }
+    }
+    let code = child.wait().unwrap().code();
+    assert_eq!(answers.next(), None, "{}", String::from_utf8_lossy(&shown));
+    (code, String::from_utf8_lossy(&shown).replace('\r', ""))
+}
+
+#[test]
+fn on_a_terminal_the_passphrase_is_asked_for_where_it_is_needed_and_never_shown() {
+    let major = *majors().last().unwrap();
+    let server = Server::shared(major);
+    let clinic = Clinic::new(&server);
+    let conninfo = clinic.database.conninfo();
+    let dump = ["dump", "-d", &conninfo, "--name", "first", "--encrypt"];
+    let (code, shown) = typed(&clinic.pgark(&dump), &[PASSPHRASE, OTHER]);
+    assert_eq!(code, Some(1), "{shown}");
+    assert!(shown.contains("the two passphrases differ"), "{shown}");
+    assert!(!clinic.path("repo/pgark.json").exists());
+    for (arguments, answers, expected) in [
+        (&dump[..], &[PASSPHRASE, PASSPHRASE][..], "The same again: "),
+        (&["show"], &[PASSPHRASE], "patients"),
+        (&["keys", "add"], &[PASSPHRASE, OTHER, OTHER], "from now on"),
+        (&["verify", "--all"], &[OTHER], "whole; 1 table"),
+        (&["keys", "list"], &[], "argon2id"),
+        // Nothing typed: what can be done without.
+        (&["list"], &[""], "is encrypted"),
+    ] {
+        let (code, shown) = typed(&clinic.pgark(arguments), answers);
+        assert_eq!(code, Some(0), "{arguments:?}: {shown}");
+        assert!(shown.contains(expected), "{arguments:?}: {shown}");
+        assert!(
+            !shown.contains(PASSPHRASE) && !shown.contains(OTHER),
+            "{shown}"
+        );
+    }
+    let (code, shown) = typed(&clinic.pgark(&["show"]), &["wrong"]);
+    assert_eq!(code, Some(18), "{shown}");
 }
 
 #[test]
