@@ -183,8 +183,8 @@ impl Codec {
         };
         // What nobody else reads is opened where it is.
         let copied = |shared: Bytes| BytesMut::from(&shared[..]);
-        let mut sealed = stored.try_into_mut().unwrap_or_else(copied);
-        let frame = sealer.open_chunk(&mut sealed).map_err(problem)?;
+        let mut bytes = stored.try_into_mut().unwrap_or_else(copied);
+        let frame = sealer.open_chunk(&mut bytes).map_err(problem)?;
         self.decode(frame, n_bytes)
     }
 

@@ -109,8 +109,13 @@ pub(crate) struct Common {
         default_value = "./backups"
     )]
     repo: String,
-    /// The passphrase of an encrypted repository is in this file [default: PGARK_PASSPHRASE, else the configuration or a question]
-    #[arg(long, global = true, value_name = "FILE")]
+    /// Where the passphrase is
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help = "The passphrase of an encrypted repository is in this file [default: what the configuration names, else PGARK_PASSPHRASE, else a question]"
+    )]
     passphrase_file: Option<std::path::PathBuf>,
     /// Configuration [default: pgark.toml here, else /etc/pgark/pgark.toml]
     #[arg(

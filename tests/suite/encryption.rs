@@ -197,7 +197,7 @@ fn every_verb_reads_with_the_passphrase_from_a_file_the_environment_or_the_confi
         (&["list"][..], 0, "20,0"),
         (&["show", "first"], 0, "patients"),
         (&["sql", "first"], 0, "CREATE TABLE"),
-        (&["cat", "first", "public.patients"], 0, "Influenza"),
+        (&["cat", "public.patients", "first"], 0, "Influenza"),
         (&["diff", "first", "second"], 17, "patients"),
         (&["verify", "--all"], 0, "whole; 1 table"),
         (&["verify", "--against", "second", "-d", &conninfo], 0, ""),
@@ -561,6 +561,7 @@ fn typed(command: &Command, answers: &[&str]) -> (Option<i32>, String) {
             && let Some(answer) = answers.next()
         {
             n_seen = shown.len();
+            wait_until_hidden(path.to_str().unwrap());
             terminal
                 .write_all(format!("{answer}\n").as_bytes())
                 .unwrap();
@@ -569,6 +570,21 @@ fn typed(command: &Command, answers: &[&str]) -> (Option<i32>, String) {
     let code = child.wait().unwrap().code();
     assert_eq!(answers.next(), None, "{}", String::from_utf8_lossy(&shown));
     (code, String::from_utf8_lossy(&shown).replace('\r', ""))
+}
+
+/// A question is shown a moment before what is typed is hidden; people take longer than that.
+fn wait_until_hidden(terminal: &str) {
+    for _ in 0..1000 {
+        let state = Command::new("stty")
+            .args(["-a", "-F", terminal])
+            .output()
+            .unwrap();
+        if String::from_utf8_lossy(&state.stdout).contains("-echo ") {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("what is typed is not hidden");
 }
 
 #[test]

@@ -82,7 +82,7 @@ impl ManifestEnvelope {
     }
 }
 
-fn open(sealer: &Sealer, key: &str, sealed: &str) -> Result<Vec<u8>, &'static str> {
-    let sealed = STANDARD.decode(sealed).map_err(|_| "is not Base64")?;
-    sealer.open_document(key, sealed)
+fn open(sealer: &Sealer, key: &str, text: &str) -> Result<Vec<u8>, &'static str> {
+    let bytes = STANDARD.decode(text).map_err(|_| "is not Base64")?;
+    sealer.open_document(key, bytes)
 }

@@ -6,6 +6,7 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use crate::archive::digest::Digest;
 use crate::error::{Error, Result};
 
 /// Bytes of every key.
@@ -49,8 +50,7 @@ impl RepositoryKey {
 
     /// What the marker keeps to tell a wrong key from damage; it says nothing of the key.
     pub(crate) fn check(&self) -> String {
-        let check = self.derive("pgark key check");
-        check.iter().map(|byte| format!("{byte:02x}")).collect()
+        Digest::from_bytes(*self.derive("pgark key check")).to_string()
     }
 }
 

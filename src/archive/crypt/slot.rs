@@ -248,13 +248,14 @@ mod tests {
 
     #[test]
     fn hostile_parameters_are_refused_before_anything_is_spent() {
+        type Change = fn(&mut KeySlot);
         let (_, slot) = slot();
-        let begun = |change: fn(&mut KeySlot)| {
+        let begun = |change: Change| {
             let mut hostile = slot.clone();
             change(&mut hostile);
             hostile.open(&passphrase("right")).unwrap_err()
         };
-        let refusals: [(&str, fn(&mut KeySlot)); 11] = [
+        let refusals: [(&str, Change); 11] = [
             ("4294967295 KiB", |slot| slot.kdf.memory_kib = u32::MAX),
             ("1048577 KiB", |slot| slot.kdf.memory_kib = (1 << 20) + 1),
             ("21 passes", |slot| slot.kdf.passes = 21),

@@ -110,16 +110,16 @@ impl Repository {
     ) -> Result<T> {
         let place = key.key();
         let damaged = |problem: &str| Error::corrupt("record", &place, problem);
-        let sealed = sealed::open(bytes).map_err(damaged)?;
+        let document = sealed::open(bytes).map_err(damaged)?;
         let json = match &self.inner.sealing {
-            Sealing::Open(sealer) if key.is_secret() => {
-                Cow::Owned(opened(&sealed, sealer, place.as_str()).map_err(|text| damaged(&text))?)
-            }
+            Sealing::Open(sealer) if key.is_secret() => Cow::Owned(
+                opened(&document, sealer, place.as_str()).map_err(|text| damaged(&text))?,
+            ),
             Sealing::Locked if key.is_secret() => {
-                record_envelope(&sealed).map_err(|text| damaged(&text))?;
+                record_envelope(&document).map_err(|text| damaged(&text))?;
                 return Err(self.key_missing());
             }
-            _ => Cow::Borrowed(sealed.json),
+            _ => Cow::Borrowed(document.json),
         };
         serde_json::from_slice(&json).map_err(|error| damaged(&format!("does not parse: {error}")))
     }
@@ -203,7 +203,7 @@ fn record_envelope(sealed: &Sealed<'_>) -> Result<RecordEnvelope, String> {
         .map_err(|error| format!("is not sealed as the repository is: {error}"))
 }
 
-fn opened(sealed: &Sealed<'_>, sealer: &Sealer, place: &str) -> Result<Vec<u8>, String> {
-    let envelope = record_envelope(sealed)?;
+fn opened(document: &Sealed<'_>, sealer: &Sealer, place: &str) -> Result<Vec<u8>, String> {
+    let envelope = record_envelope(document)?;
     envelope.open(sealer, place).map_err(str::to_owned)
 }
