@@ -79,6 +79,15 @@ pub enum Error {
         remedy: String,
     },
 
+    /// The repository is encrypted, and its key is not to be had: no passphrase, or a wrong one. Exit code 18.
+    #[error("{what}")]
+    Key {
+        /// What cannot be opened, and why.
+        what: String,
+        /// What the user can do.
+        remedy: String,
+    },
+
     /// The archive was written by a newer pgark. Exit code 12.
     #[error("{what} needs {feature:?}, which this version does not have")]
     Feature {
@@ -184,6 +193,7 @@ impl Error {
         match self {
             Error::Connect { remedy, .. }
             | Error::NotFound { remedy, .. }
+            | Error::Key { remedy, .. }
             | Error::Busy { remedy, .. }
             | Error::Unreadable { remedy, .. }
             | Error::Failed { remedy, .. } => Some(remedy.as_str()).filter(|text| !text.is_empty()),

@@ -123,6 +123,30 @@
 //! # }
 //! ```
 //!
+//! # Encryption
+//!
+//! A repository is encrypted from its first byte or not at all. Whoever opens one without its passphrase can list archives by name and
+//! verify stored bytes; everything else is [`Error::Key`].
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use pgark::{ChunkSettings, MemoryStore, Passphrase, Repository, Store, Unlock};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let unlock = Unlock::with(Passphrase::new("correct horse battery staple".to_owned())?);
+//! let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+//! Repository::open_or_create_with(Arc::clone(&store), ChunkSettings::default(), &unlock).await?;
+//!
+//! let locked = Repository::open(store).await?;
+//! assert!(locked.is_encrypted() && locked.is_locked());
+//! let opened = locked.unlock(&unlock).await?;
+//! assert!(!opened.is_locked());
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Errors
 //!
 //! One [`Error`], whose variants say what the caller can do about it: connect elsewhere, fetch another copy of a damaged archive,
@@ -159,7 +183,7 @@ pub mod toc;
 
 pub use archive::chunker::ChunkSettings;
 pub use archive::records::Depth;
-pub use archive::{Archive, ArchiveName, GroupFilter, Repository};
+pub use archive::{Archive, ArchiveName, GroupFilter, Passphrase, Repository, Unlock};
 pub use clone::{CloneOptions, CloneReport, clone_database};
 pub use cluster::{ClusterDumpOptions, ClusterRestoreOptions, dump_cluster, restore_cluster};
 pub use doctor::{DoctorOptions, DoctorReport, doctor};

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 
-use super::chunk_memory::ChunkMemory;
 use super::chunker::{ChunkSettings, Span};
 use super::codec::Codec;
 use super::cpu::CpuPool;
+use super::crypt::{Sealing, key_missing};
 use super::digest::Digest;
 use super::index::ChunkPiece;
 use crate::error::{Error, Result};
@@ -102,6 +102,8 @@ pub struct ChunkStore {
     store: Arc<dyn Store>,
     cpu: CpuPool,
     codec: Arc<Codec>,
+    /// True if chunks are sealed and the key is not known: stored bytes can be had, raw ones not.
+    locked: bool,
     /// Chunks of archives that a lease protects: they need not be sent again.
     known: Arc<HashSet<Digest>>,
     /// Chunks that were wanted and not written, because they are known or were found: to be proved before the manifest is written.
@@ -110,17 +112,22 @@ pub struct ChunkStore {
 }
 
 impl ChunkStore {
-    /// Chunks of `store`, compressed with zstd's `level` on `cpu`.
+    /// Chunks of `store`, packed on `cpu`.
     pub(super) fn new(
         store: Arc<dyn Store>,
         cpu: CpuPool,
-        memory: ChunkMemory,
-        level: i32,
+        codec: Codec,
+        sealing: &Sealing,
     ) -> ChunkStore {
+        let codec = match sealing {
+            Sealing::Open(sealer) => codec.sealing(Arc::clone(sealer)),
+            Sealing::Plain | Sealing::Locked => codec,
+        };
         ChunkStore {
             store,
             cpu,
-            codec: Arc::new(Codec::new(level, memory)),
+            codec: Arc::new(codec),
+            locked: matches!(sealing, Sealing::Locked),
             known: Arc::default(),
             reused: Arc::default(),
             clock: Arc::default(),
@@ -140,6 +147,23 @@ impl ChunkStore {
     pub fn forgetting(mut self) -> ChunkStore {
         self.store = Arc::new(Nowhere);
         self
+    }
+
+    /// The same store with chunks that are not sealed: those of inventories. What is noted for [`ChunkStore::prove_reused`] is one list.
+    #[must_use]
+    pub(super) fn unsealed(&self) -> ChunkStore {
+        ChunkStore {
+            codec: Arc::new(self.codec.unsealed()),
+            locked: false,
+            ..self.clone()
+        }
+    }
+
+    fn unlocked(&self) -> Result<()> {
+        if self.locked {
+            return Err(key_missing(&self.store.location()));
+        }
+        Ok(())
     }
 
     /// The store.
@@ -165,6 +189,7 @@ impl ChunkStore {
     /// create-if-absent would otherwise keep a damaged one for ever. A prune may move it away afterwards, so it is noted for
     /// [`ChunkStore::prove_reused`] too.
     pub async fn put(&self, plain: impl AsRef<[u8]> + Send + 'static) -> Result<StoredChunk> {
+        self.unlocked()?;
         let (codec, known) = (Arc::clone(&self.codec), Arc::clone(&self.known));
         let clock = Arc::clone(&self.clock);
         let packed = self
@@ -281,6 +306,7 @@ impl ChunkStore {
 
     /// The raw bytes of a chunk, after its SHA-256 and its sizes were checked. [`Error::Corrupt`] names the chunk's key.
     pub async fn get(&self, chunk: &ChunkRef) -> Result<Bytes> {
+        self.unlocked()?;
         let damaged = |problem: String| {
             Error::corrupt(
                 format_args!("repository {}", self.store.location()),
@@ -300,7 +326,7 @@ impl ChunkStore {
             .ok_or_else(|| damaged("is missing".to_owned()))?;
         let (codec, wanted) = (Arc::clone(&self.codec), *chunk);
         self.cpu
-            .run(move || unpack(&codec, &stored, &wanted))
+            .run(move || unpack(&codec, stored, &wanted))
             .await
             .map_err(damaged)
     }
@@ -321,8 +347,8 @@ pub(crate) fn check_stored(stored: &[u8], wanted: &ChunkRef) -> Result<(), Strin
     Ok(())
 }
 
-fn unpack(codec: &Codec, stored: &[u8], wanted: &ChunkRef) -> Result<Bytes, String> {
-    check_stored(stored, wanted)?;
+fn unpack(codec: &Codec, stored: Bytes, wanted: &ChunkRef) -> Result<Bytes, String> {
+    check_stored(&stored, wanted)?;
     let n_bytes = usize::try_from(wanted.chunk_bytes).expect("bounded by the caller");
     let plain = codec.unpack(stored, n_bytes);
     plain.map_err(|problem| problem.to_string())

@@ -1,12 +1,13 @@
-//! One chunk as one zstd frame: packing that proves itself, unpacking that trusts nothing. No I/O.
+//! One chunk as one zstd frame, sealed where the repository is encrypted: packing that proves itself, unpacking that trusts nothing. No I/O.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use zstd::zstd_safe::{self, CCtx, CParameter, DCtx, InBuffer, OutBuffer, ResetDirective};
 
 use super::chunk_memory::ChunkMemory;
+use super::crypt::{SEAL_BYTES, Sealer};
 use super::digest::Digest;
 
 /// The first four bytes of a zstd frame (RFC 8878, 3.1.1); skippable frames have others.
@@ -19,7 +20,7 @@ const CHECKSUM_FLAG: u8 = 0b100;
 pub struct Packed {
     /// The SHA-256 of `stored`: the chunk's name.
     pub digest: Digest,
-    /// One zstd frame with content size and checksum.
+    /// One zstd frame with content size and checksum, sealed where the codec seals.
     pub stored: Bytes,
     /// Raw bytes in it.
     pub n_bytes: u64,
@@ -49,6 +50,7 @@ fn zstd_problem(code: usize) -> CodecProblem {
 pub struct Codec {
     level: i32,
     memory: ChunkMemory,
+    sealer: Option<Arc<Sealer>>,
     idle: Mutex<Vec<Workspace>>,
 }
 
@@ -116,8 +118,22 @@ impl Codec {
         Codec {
             level,
             memory,
+            sealer: None,
             idle: Mutex::default(),
         }
+    }
+
+    /// The same, with frames sealed by `sealer`.
+    pub(super) fn sealing(self, sealer: Arc<Sealer>) -> Codec {
+        Codec {
+            sealer: Some(sealer),
+            ..self
+        }
+    }
+
+    /// The same without sealing, with the memory of this one.
+    pub(super) fn unsealed(&self) -> Codec {
+        Codec::new(self.level, self.memory.clone())
     }
 
     /// Compresses `plain` into one frame, decodes it again and compares: what cannot be read back is never stored.
@@ -127,12 +143,28 @@ impl Codec {
         plain: &[u8],
         is_known: impl FnOnce(&Digest) -> bool,
     ) -> Result<Packed, CodecProblem> {
-        let mut stored = self.memory.take(zstd_safe::compress_bound(plain.len()));
+        let n_bytes_max = zstd_safe::compress_bound(plain.len()) + SEAL_BYTES;
+        let mut stored = self.memory.take(n_bytes_max);
         let digest = self.with_workspace(|workspace| {
             workspace.encode(self.level, plain, &mut stored)?;
+            let Some(sealer) = &self.sealer else {
+                let digest = Digest::of(&stored);
+                if !is_known(&digest) {
+                    workspace.compare(&stored, plain)?;
+                }
+                return Ok(digest);
+            };
+            sealer.seal_chunk(&mut stored);
             let digest = Digest::of(&stored);
             if !is_known(&digest) {
-                workspace.compare(&stored, plain)?;
+                // In place, so that no second buffer is needed; what is stored is what was opened if its digest is the same.
+                let frame = sealer.open_chunk(&mut stored).map_err(problem)?;
+                workspace.compare(frame, plain)?;
+                sealer.seal_again(&mut stored);
+                if Digest::of(&stored) != digest {
+                    let text = "sealing gave two results: memory or processor are at fault";
+                    return Err(problem(text));
+                }
             }
             Ok(digest)
         })?;
@@ -145,7 +177,18 @@ impl Codec {
 
     /// Decodes exactly one frame of exactly `n_bytes` raw bytes; anything else is a problem.
     /// Nothing beyond `n_bytes` is ever allocated, so the caller bounds that first.
-    pub fn unpack(&self, stored: &[u8], n_bytes: usize) -> Result<Bytes, CodecProblem> {
+    pub fn unpack(&self, stored: Bytes, n_bytes: usize) -> Result<Bytes, CodecProblem> {
+        let Some(sealer) = &self.sealer else {
+            return self.decode(&stored, n_bytes);
+        };
+        // What nobody else reads is opened where it is.
+        let copied = |shared: Bytes| BytesMut::from(&shared[..]);
+        let mut bytes = stored.try_into_mut().unwrap_or_else(copied);
+        let frame = sealer.open_chunk(&mut bytes).map_err(problem)?;
+        self.decode(frame, n_bytes)
+    }
+
+    fn decode(&self, stored: &[u8], n_bytes: usize) -> Result<Bytes, CodecProblem> {
         check_frame(stored, n_bytes)?;
         let mut plain = self.memory.take(n_bytes);
         self.with_workspace(|workspace| {
@@ -237,6 +280,13 @@ fn decode(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::crypt::RepositoryKey;
+
+    fn sealing(level: i32) -> Codec {
+        let key = RepositoryKey::random().unwrap();
+        let sealer = Sealer::new(key, "r".to_owned());
+        Codec::new(level, ChunkMemory::default()).sealing(Arc::new(sealer))
+    }
 
     fn rows(seed: u64, n_bytes: usize) -> Vec<u8> {
         let mut state = seed | 1;
@@ -254,6 +304,37 @@ mod tests {
     }
 
     #[test]
+    fn what_is_sealed_opens_and_is_the_same_each_time() {
+        let codec = sealing(1);
+        for n_bytes in [0, 1, 100, 1_200_000] {
+            let plain = rows(7, n_bytes);
+            let packed = codec.pack(&plain, |_| false).unwrap();
+            assert_eq!(packed.digest, Digest::of(&packed.stored));
+            assert_eq!(codec.pack(&plain, |_| true).unwrap(), packed);
+            // Once where others hold the bytes as well, once where nobody does.
+            let shared = packed.stored.clone();
+            assert_eq!(codec.unpack(shared, n_bytes).unwrap(), plain);
+            let own = Bytes::from(packed.stored.to_vec());
+            assert_eq!(codec.unpack(own, n_bytes).unwrap(), plain);
+            assert_eq!(packed.digest, Digest::of(&packed.stored));
+        }
+    }
+
+    #[test]
+    fn what_another_key_sealed_or_nobody_did_is_refused() {
+        let plain = rows(3, 5000);
+        let sealed = sealing(1).pack(&plain, |_| false).unwrap().stored;
+        let open = Codec::new(1, ChunkMemory::default());
+        let frame = open.pack(&plain, |_| false).unwrap().stored;
+        let refused =
+            |codec: &Codec, bytes: &Bytes| codec.unpack(bytes.clone(), 5000).unwrap_err().0;
+        assert!(refused(&sealing(1), &sealed).contains("does not open"));
+        assert!(refused(&sealing(1), &frame).contains("does not open"));
+        assert!(refused(&open, &sealed).contains("not a zstd frame"));
+        assert!(refused(&sealing(1), &Bytes::from_static(b"short")).contains("too short"));
+    }
+
+    #[test]
     fn what_is_packed_unpacks() {
         let codec = Codec::new(1, ChunkMemory::default());
         for n_bytes in [0, 1, 100, 300_000] {
@@ -261,7 +342,7 @@ mod tests {
             let packed = codec.pack(&plain, |_| false).unwrap();
             assert_eq!(packed.digest, Digest::of(&packed.stored));
             assert_eq!(packed.n_bytes, n_bytes as u64);
-            assert_eq!(codec.unpack(&packed.stored, n_bytes).unwrap(), plain);
+            assert_eq!(codec.unpack(packed.stored, n_bytes).unwrap(), plain);
         }
     }
 
@@ -290,7 +371,12 @@ mod tests {
         let codec = Codec::new(1, ChunkMemory::default());
         let plain = rows(3, 5000);
         let stored = codec.pack(&plain, |_| false).unwrap().stored;
-        let refused = |bytes: &[u8], n_bytes: usize| codec.unpack(bytes, n_bytes).unwrap_err().0;
+        let refused = |bytes: &[u8], n_bytes: usize| {
+            codec
+                .unpack(Bytes::copy_from_slice(bytes), n_bytes)
+                .unwrap_err()
+                .0
+        };
         assert!(refused(&stored, 4999).contains("where 4999 are expected"));
         assert!(refused(&stored, 5001).contains("where 5001 are expected"));
         let twice = [&stored[..], &stored[..]].concat();
@@ -318,7 +404,7 @@ mod tests {
         encoder.compress2(&mut stored, b"some bytes").unwrap();
         assert!(
             codec
-                .unpack(&stored, 10)
+                .unpack(stored.into(), 10)
                 .unwrap_err()
                 .0
                 .contains("does not say")
@@ -327,7 +413,7 @@ mod tests {
         let plain_frame = zstd::bulk::compress(b"some bytes", 1).unwrap();
         assert!(
             codec
-                .unpack(&plain_frame, 10)
+                .unpack(plain_frame.into(), 10)
                 .unwrap_err()
                 .0
                 .contains("no checksum")
@@ -338,9 +424,9 @@ mod tests {
         #[test]
         fn bytes_from_outside_never_panic(mut tail: Vec<u8>, n_bytes in 0usize..1000) {
             let codec = Codec::new(1, ChunkMemory::default());
-            let _ = codec.unpack(&tail, n_bytes);
+            let _ = codec.unpack(tail.clone().into(), n_bytes);
             tail.splice(0..0, MAGIC);
-            let _ = codec.unpack(&tail, n_bytes);
+            let _ = codec.unpack(tail.clone().into(), n_bytes);
         }
     }
 }

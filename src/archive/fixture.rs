@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::buffer::Buffer;
 use super::chunker::{ChunkSettings, Chunker, PartEnd};
 use super::chunks::{ChunkStore, Pieces, StoredChunk};
+use super::crypt::{KdfCost, Passphrase, Unlock};
 use super::index::{CopyFormat, Segment, TableIndex};
 use super::jsonl::JsonlWriter;
 use super::manifest::{FORMAT, Group, Manifest, Scope, Source, Totals};
@@ -55,6 +56,25 @@ pub(crate) async fn repository(store: Arc<dyn Store>) -> Repository {
     Repository::open_or_create(store, SMALL).await.unwrap()
 }
 
+/// What opens with `passphrase`, by slots that cost next to nothing.
+pub(crate) fn unlock(passphrase: &str) -> Unlock {
+    Unlock {
+        cost: KdfCost {
+            memory_kib: 64,
+            passes: 1,
+            lanes: 1,
+        },
+        ..Unlock::with(Passphrase::new(passphrase.to_owned()).unwrap())
+    }
+}
+
+/// A new repository that opens with the passphrase `right`, or the one that is there.
+pub(crate) async fn encrypted(store: Arc<dyn Store>) -> Repository {
+    let right = unlock("right");
+    let opened = Repository::open_or_create_with(store, SMALL, &right);
+    opened.await.unwrap()
+}
+
 /// Dumps `tables` as archive `name`.
 pub(crate) async fn dump(repository: &Repository, name: &str, tables: &[Table]) -> Result<Archive> {
     dump_with(repository, name, tables, |_| {}).await
@@ -85,6 +105,7 @@ pub(crate) async fn dump_as(
         *written = Manifest {
             toc: std::mem::take(&mut written.toc),
             data_index: std::mem::take(&mut written.data_index),
+            inventory: std::mem::take(&mut written.inventory),
             totals: written.totals,
             ..manifest
         };
@@ -117,6 +138,10 @@ pub(crate) async fn dump_with(
     manifest.toc = toc.refs();
     manifest.data_index = data_index.refs();
     manifest.totals = totals(&entries, &indexes, &stored);
+    let in_chunks = stored
+        .iter()
+        .map(|one| (one.chunk.chunk, one.chunk.stored_bytes));
+    manifest.inventory = repository.write_inventory(&chunks, in_chunks).await?;
     change(&mut manifest);
     repository.commit(&manifest).await
 }
@@ -156,6 +181,7 @@ pub(crate) fn manifest(repository: &Repository, name: &str) -> Manifest {
         tool: Manifest::this_tool(),
         tags: std::collections::BTreeMap::default(),
         set: None,
+        inventory: Vec::new(),
     }
 }
 

@@ -141,6 +141,8 @@ impl Lease {
         archives: Vec<ArchiveName>,
         lasts: Duration,
     ) -> Result<Lease> {
+        // Whoever is going to change something fails here rather than half-way.
+        repository.require_key()?;
         let terms = LeaseTerms {
             id: random_id(),
             kind,

@@ -218,9 +218,18 @@ pub struct Manifest {
     /// The dump of a whole cluster that the archive is part of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set: Option<ClusterSet>,
+    /// In an encrypted repository the chunks of the inventory, which names all others and is not sealed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inventory: Vec<ChunkRef>,
 }
 
 impl Manifest {
+    /// The chunks that the manifest itself names: those of its lists.
+    pub fn lists(&self) -> impl Iterator<Item = &ChunkRef> {
+        let lists = self.toc.iter().chain(&self.data_index);
+        lists.chain(&self.inventory)
+    }
+
     /// The set that this archive closes, if it is one of globals that was written after those of the databases.
     pub fn closes(&self) -> Option<&ClusterSet> {
         let is_last = self.group.scope == Scope::Globals;
@@ -240,6 +249,15 @@ impl Manifest {
     /// Reads a manifest that must be that of `name`; gives its seal too.
     /// Formats and features come first: what a newer version wrote is refused by name, before anything else of it is looked at.
     pub fn read(bytes: &[u8], name: &ArchiveName, place: &str) -> Result<(Manifest, Digest)> {
+        let object = format!("archive {name}");
+        let damaged = |problem| Error::corrupt(&object, place, problem);
+        let sealed = sealed::open(bytes).map_err(damaged)?;
+        let manifest = Manifest::parse(sealed.json, name, place)?;
+        Ok((manifest, sealed.seal))
+    }
+
+    /// The same of its JSON, whose seal was looked at.
+    pub(super) fn parse(json: &[u8], name: &ArchiveName, place: &str) -> Result<Manifest> {
         #[derive(Deserialize)]
         struct Gate {
             read_version: u32,
@@ -247,7 +265,10 @@ impl Manifest {
             features: Vec<String>,
         }
         let object = format!("archive {name}");
-        let (gate, _): (Gate, _) = sealed::read(bytes, &object, place)?;
+        let unparsed = |error: serde_json::Error| {
+            Error::corrupt(&object, place, format_args!("does not parse: {error}"))
+        };
+        let gate: Gate = serde_json::from_slice(json).map_err(unparsed)?;
         let unknown = (gate.read_version > FORMAT)
             .then(|| format!("archive format {}", gate.read_version))
             .or_else(|| {
@@ -260,7 +281,7 @@ impl Manifest {
                 feature,
             });
         }
-        let (manifest, seal): (Manifest, _) = sealed::read(bytes, &object, place)?;
+        let manifest: Manifest = serde_json::from_slice(json).map_err(unparsed)?;
         if manifest.name != *name {
             return Err(Error::corrupt(
                 object,
@@ -268,6 +289,6 @@ impl Manifest {
                 format_args!("is the manifest of another archive, {}", manifest.name),
             ));
         }
-        Ok((manifest, seal))
+        Ok(manifest)
     }
 }

@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use super::chunker::ChunkSettings;
+use super::crypt::CIPHER;
 use super::manifest::FORMAT;
 use super::sealed;
 use crate::error::{Error, Result};
+use crate::sql::printable;
 use crate::store::Key;
 
 /// The marker's contents.
@@ -18,8 +20,18 @@ pub struct Marker {
     pub repository: String,
     /// How rows are cut into chunks.
     pub chunks: ChunkSettings,
-    /// How the repository's key is kept; empty where nothing is encrypted. Format 1 has no slots.
-    pub key_slots: Vec<serde_json::Value>,
+    /// How what is stored is sealed; `None` where nothing is encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
+}
+
+/// What the marker of an encrypted repository says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Encryption {
+    /// The cipher.
+    pub cipher: String,
+    /// What a right key is recognised by, 64 hexadecimal digits.
+    pub check: String,
 }
 
 impl Marker {
@@ -29,7 +41,7 @@ impl Marker {
             format: FORMAT,
             repository: random_id(),
             chunks,
-            key_slots: Vec::new(),
+            encryption: None,
         }
     }
 
@@ -53,10 +65,12 @@ impl Marker {
             });
         }
         let (marker, _): (Marker, _) = sealed::read(bytes, &object, Marker::key().as_str())?;
-        if !marker.key_slots.is_empty() {
+        if let Some(encryption) = &marker.encryption
+            && encryption.cipher != CIPHER
+        {
             return Err(Error::Feature {
                 what: object,
-                feature: "encryption".to_owned(),
+                feature: format!("cipher {}", printable(&encryption.cipher)),
             });
         }
         if !marker.chunks.is_sound() {
@@ -108,8 +122,13 @@ mod tests {
         assert!(
             matches!(newer, Error::Feature { feature, .. } if feature == "repository format 2")
         );
-        let encrypted = read(&|marker| marker.key_slots.push(serde_json::json!({})));
-        assert!(matches!(encrypted, Error::Feature { feature, .. } if feature == "encryption"));
+        let encrypted = read(&|marker| {
+            marker.encryption = Some(Encryption {
+                cipher: "rot13".into(),
+                check: String::new(),
+            });
+        });
+        assert!(matches!(encrypted, Error::Feature { feature, .. } if feature == "cipher rot13"));
         let senseless = read(&|marker| marker.chunks.bytes_max = 0);
         assert!(matches!(senseless, Error::Corrupt { .. }));
     }

@@ -6,6 +6,7 @@ pub mod chunker;
 pub mod chunks;
 pub mod codec;
 pub mod cpu;
+pub mod crypt;
 pub mod digest;
 pub mod fingerprint;
 #[cfg(test)]
@@ -25,8 +26,9 @@ pub mod sealed;
 
 pub use chunks::{ChunkRef, ChunkStore, StoredChunk};
 pub use cpu::CpuPool;
+pub use crypt::{KdfCost, KeySlot, Passphrase, Unlock};
 pub use digest::Digest;
 pub use fingerprint::Fingerprint;
 pub use manifest::Manifest;
 pub use name::ArchiveName;
-pub use repository::{Archive, GroupFilter, Listed, Repository};
+pub use repository::{Archive, GroupFilter, Listed, ListedSlot, Repository};

@@ -249,6 +249,11 @@ impl RecordKey {
         }
     }
 
+    /// True if an encrypted repository seals the record: it may hold texts of servers and users.
+    pub(crate) fn is_secret(&self) -> bool {
+        matches!(self, RecordKey::Drilled(..) | RecordKey::Ran(..))
+    }
+
     /// The archive that the record is about, if it is about one.
     pub fn archive(&self) -> Option<&ArchiveName> {
         match self {

@@ -1,7 +1,11 @@
-//! A repository: opens it, and reads archives. `listing` finds archives, `commit` makes and removes them; sweeping and verifying belong to `manage`.
+//! A repository: opens it, and reads archives. `listing` finds archives, `commit` makes and removes them, `making` makes repositories,
+//! `keys` opens encrypted ones and keeps their slots, `documents` seals and opens what they hold; sweeping and verifying belong to `manage`.
 
 mod commit;
+mod documents;
+mod keys;
 mod listing;
+mod making;
 mod summaries;
 
 use std::sync::Arc;
@@ -11,7 +15,9 @@ use serde::de::DeserializeOwned;
 use super::chunk_memory::ChunkMemory;
 use super::chunker::ChunkSettings;
 use super::chunks::ChunkStore;
+use super::codec::Codec;
 use super::cpu::CpuPool;
+use super::crypt::{InventoryLine, Sealing, Unlock};
 use super::digest::Digest;
 use super::index::TableIndex;
 use super::jsonl::JsonlReader;
@@ -19,11 +25,12 @@ use super::manifest::Manifest;
 use super::marker::Marker;
 use super::name::ArchiveName;
 use super::records::RecordKey;
-use super::sealed;
 use crate::error::{Error, Result};
 use crate::store::{Key, Store};
 use crate::toc::Entry;
 
+pub(crate) use documents::Envelope;
+pub use keys::ListedSlot;
 pub use listing::{GroupFilter, Listed};
 pub use summaries::{Known, ListedDrill, Summarized, Summary};
 
@@ -37,13 +44,15 @@ pub struct Repository {
 struct Inner {
     store: Arc<dyn Store>,
     marker: Marker,
-    marker_problem: Option<Error>,
+    marker_problem: Option<Arc<Error>>,
+    sealing: Sealing,
     cpu: CpuPool,
     memory: ChunkMemory,
 }
 
 impl Repository {
-    /// Opens the repository in `store`.
+    /// Opens the repository in `store`. One that is encrypted is locked until [`Repository::unlock`]: its archives can be listed by name, and their
+    /// stored bytes be verified.
     pub async fn open(store: Arc<dyn Store>) -> Result<Repository> {
         match store.get(&Marker::key()).await? {
             Some(bytes) => {
@@ -70,41 +79,53 @@ impl Repository {
             }
             other => return other,
         };
-        let marker = Marker::new(ChunkSettings::default());
-        Ok(Repository::with_marker(store, marker, Some(problem)))
+        let mut marker = Marker::new(ChunkSettings::default());
+        keys::recall(&store, &mut marker).await?;
+        Ok(Repository::with_marker(
+            store,
+            marker,
+            Some(Arc::new(problem)),
+        ))
     }
 
-    /// Opens the repository in `store`, or makes one there if the store is empty.
+    /// Opens the repository in `store`, or makes one there if the store is empty. One that is encrypted is refused.
     pub async fn open_or_create(
         store: Arc<dyn Store>,
         settings: ChunkSettings,
     ) -> Result<Repository> {
-        assert!(settings.is_sound(), "{settings:?}");
-        if store.head(&Marker::key()).await?.is_none() {
-            if !store.list("archives").await?.is_empty() || !store.list("chunks").await?.is_empty()
-            {
-                return Err(Error::corrupt(
-                    format_args!("repository {}", store.location()),
-                    Marker::key(),
-                    "is missing although there are archives or chunks; bring it back, or dump into another place",
-                ));
-            }
-            let marker = Marker::new(settings);
-            // If somebody else was quicker, his marker counts.
-            store
-                .put_new(&Marker::key(), sealed::seal(&marker).0)
-                .await?;
-            store.flush().await?;
-        }
-        Repository::open(store).await
+        Repository::open_or_create_with(store, settings, &Unlock::nothing()).await
     }
 
-    fn with_marker(store: Arc<dyn Store>, marker: Marker, problem: Option<Error>) -> Repository {
+    /// The same with what opens it; with a passphrase a new repository is encrypted.
+    pub async fn open_or_create_with(
+        store: Arc<dyn Store>,
+        settings: ChunkSettings,
+        unlock: &Unlock,
+    ) -> Result<Repository> {
+        assert!(settings.is_sound(), "{settings:?}");
+        if store.head(&Marker::key()).await?.is_none() {
+            making::create(&store, Marker::new(settings), unlock).await?;
+        }
+        let repository = Repository::open(store).await?.unlock(unlock).await?;
+        repository.require_key()?;
+        Ok(repository)
+    }
+
+    fn with_marker(
+        store: Arc<dyn Store>,
+        marker: Marker,
+        problem: Option<Arc<Error>>,
+    ) -> Repository {
+        let sealing = match marker.encryption {
+            Some(_) => Sealing::Locked,
+            None => Sealing::Plain,
+        };
         Repository {
             inner: Arc::new(Inner {
                 store,
                 marker,
                 marker_problem: problem,
+                sealing,
                 cpu: CpuPool::of_this_machine(),
                 memory: ChunkMemory::default(),
             }),
@@ -128,7 +149,7 @@ impl Repository {
 
     /// What is wrong with the marker of a repository that was opened for reading.
     pub fn marker_problem(&self) -> Option<&Error> {
-        self.inner.marker_problem.as_ref()
+        self.inner.marker_problem.as_deref()
     }
 
     /// The pool for compression and hashing, one for all work in this repository.
@@ -138,10 +159,14 @@ impl Repository {
 
     /// Chunks, compressed with zstd's `level` when they are put.
     pub fn chunks(&self, level: i32) -> ChunkStore {
-        let Inner {
-            store, cpu, memory, ..
-        } = &*self.inner;
-        ChunkStore::new(Arc::clone(store), cpu.clone(), memory.clone(), level)
+        let inner = &*self.inner;
+        let codec = Codec::new(level, inner.memory.clone());
+        ChunkStore::new(
+            Arc::clone(&inner.store),
+            inner.cpu.clone(),
+            codec,
+            &inner.sealing,
+        )
     }
 
     /// Reads the archive's manifest.
@@ -155,7 +180,7 @@ impl Repository {
                 what: format!("no archive {name} in {}", self.location()),
                 remedy: "`pgark list` shows the archives".to_owned(),
             })?;
-        let (manifest, seal) = Manifest::read(&bytes, name, key.as_str())?;
+        let (manifest, seal) = self.manifest_in(&bytes, name, key.as_str())?;
         Ok(Archive {
             repository: self.clone(),
             manifest: Arc::new(manifest),
@@ -165,12 +190,10 @@ impl Repository {
 
     /// Reads the record at `key`; `None` if there is none.
     pub(crate) async fn record<T: DeserializeOwned>(&self, key: &RecordKey) -> Result<Option<T>> {
-        let key = key.key();
-        let Some(bytes) = self.store().get(&key).await? else {
+        let Some(bytes) = self.store().get(&key.key()).await? else {
             return Ok(None);
         };
-        let (record, _) = sealed::read(&bytes, "record", key.as_str())?;
-        Ok(Some(record))
+        self.record_in(&bytes, key).map(Some)
     }
 }
 
@@ -253,6 +276,13 @@ impl Archive {
         self.table_index_reader().collect().await
     }
 
+    /// The chunks that the archive names, as its inventory has them; none in a repository that is not encrypted.
+    pub(crate) fn inventory_reader(&self) -> JsonlReader<InventoryLine> {
+        let object = format!("archive {}", self.name());
+        self.repository
+            .inventory(self.manifest.inventory.clone(), object)
+    }
+
     fn lines<T: DeserializeOwned + Send + 'static>(
         &self,
         chunks: Vec<super::chunks::ChunkRef>,
@@ -266,3 +296,6 @@ impl Archive {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod crypt_tests;

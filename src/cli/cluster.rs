@@ -46,11 +46,11 @@ impl ClusterDump {
 
     pub(crate) async fn run(
         &self,
+        repository: &Repository,
         options: DumpOptions,
         connection: &Connection,
         cx: &Context,
     ) -> Result<Outcome> {
-        let repository = place::open_or_create(cx).await?;
         let settings = settings(connection, cx).await?;
         if self.globals_only {
             let options = GlobalsOptions {
@@ -62,7 +62,7 @@ impl ClusterDump {
                 keep_last: options.keep_last,
             };
             let progress = cx.shown.progress();
-            let report = dump_globals(&settings, &repository, &options, progress).await?;
+            let report = dump_globals(&settings, repository, &options, progress).await?;
             cx.shown.finish();
             dump::print_report(&report, cx)?;
             return Ok(Outcome::Done);
@@ -73,7 +73,7 @@ impl ClusterDump {
             no_role_passwords: self.no_role_passwords,
         };
         let started = Instant::now();
-        let report = dump_cluster(&settings, &repository, &options, cx.shown.progress()).await?;
+        let report = dump_cluster(&settings, repository, &options, cx.shown.progress()).await?;
         cx.shown.finish();
         print_dump(&report, started.elapsed(), cx)?;
         Ok(if report.is_complete() {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::config_file::{self, Configured};
 use super::{Context, exit::Outcome, place, run, secrets};
-use crate::archive::Repository;
+use crate::archive::{Repository, Unlock};
 use crate::config::{Config, Place, Secret};
 use crate::error::{Error, Result};
 use crate::jobs::source_of;
@@ -161,7 +161,7 @@ async fn look(config: &Config, cx: &Context) -> Vec<Problem> {
         }
     }
     for place in &config.repositories {
-        if let Err(error) = open(place, cx).await {
+        if let Err(error) = open(place, &environment, cx).await {
             let about = format!("repository {:?}", place.name);
             problems.push(Problem::new(about, &error));
         }
@@ -181,13 +181,15 @@ async fn look(config: &Config, cx: &Context) -> Vec<Problem> {
 }
 
 /// A place at which the first run will make a repository is right as well; nothing is made by looking.
-async fn open(place: &Place, cx: &Context) -> Result<()> {
+async fn open(place: &Place, environment: &Environment, cx: &Context) -> Result<()> {
     let opened = async {
         let store = place::opened(place, Opening::Existing, cx).await?;
-        Repository::open(store).await
+        let unlock = Unlock::of(place, |name| environment.variable(name))?;
+        let repository = Repository::open(store).await?.unlock(&unlock).await?;
+        repository.require_key()
     };
     match opened.await {
-        Ok(_) => Ok(()),
+        Ok(()) => Ok(()),
         Err(Error::NotFound { .. }) => match At::parse(&place.place)? {
             At::Folder(folder) => may_be_made(&folder).await,
             At::S3 | At::Untested(_) => Ok(()),
@@ -228,6 +230,7 @@ fn secrets_of(config: &Config) -> Vec<(String, &Secret)> {
             ("secret_access_key", &place.secret_access_key),
             ("session_token", &place.session_token),
             ("service_account_key", &place.service_account_key),
+            ("passphrase", &place.passphrase),
         ] {
             all.push((format!("repository {:?}: {setting}", place.name), secret));
         }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Context;
-use crate::config::Config;
+use crate::config::{Config, Secret};
 use crate::error::{Error, Result};
 
 /// Where a configuration is looked for if none is named.
@@ -29,7 +29,11 @@ pub(crate) async fn load(cx: &Context) -> Result<Configured> {
                 .to_owned(),
         })?,
     };
-    let config = read(&file).await?;
+    let mut config = read(&file).await?;
+    for place in &mut config.repositories {
+        let given = || cx.common.passphrase_file.clone().map(Secret::File);
+        place.passphrase = place.passphrase.take().or_else(given);
+    }
     Ok(Configured { config, file })
 }
 

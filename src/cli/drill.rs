@@ -10,12 +10,11 @@ use super::connection::Connection;
 use super::{Context, choose, config_file, exit::Outcome, human, place, secrets};
 use crate::archive::manifest::Scope;
 use crate::archive::records::{Drilled, RecordKey};
-use crate::archive::{Archive, GroupFilter, Repository};
+use crate::archive::{Archive, GroupFilter};
 use crate::config::{Job, Period, SqlCheck};
 use crate::drill::{DrillOptions, drill};
 use crate::error::{Error, Result};
 use crate::pg::{ConnSettings, Environment};
-use crate::store::Opening;
 use crate::toc::printable;
 
 /// Tries a restore: into a scratch database, compared with the archive, measured, put on record
@@ -89,8 +88,7 @@ impl Drill {
             Some(job) => place::named(&format!("@{}", job.repository), cx).await?,
             None => place::of(cx).await?,
         };
-        let store = place::opened(&place, Opening::Existing, cx).await?;
-        let repository = Repository::open_for_reading(store).await?;
+        let repository = place::for_reading(&place, cx).await?;
         let filter = self.filter();
         let archive = choose::archive(&repository, self.archive.as_deref(), &filter).await?;
         let drilled = Box::pin(drill(&archive, &settings, &options, cx.shown.progress())).await?;

@@ -27,6 +27,7 @@ Examples:
   pgark dump --globals-only                   only roles and tablespaces
   pgark dump -d shop -U backup --skip-unreadable
                                               what this role may read; what it may not is named
+  pgark dump -d shop --encrypt                into a new repository that only a passphrase opens
   pgark dump -d 'postgres://backup@db.example.com/shop?sslmode=verify-full'
 
 Rows that did not change since the last dump cost no new space. Nothing is reported as done before all of it is on disk.")]
@@ -65,6 +66,9 @@ struct How {
     /// After success verify the new archive's stored bytes, then remove older verified archives of this database, keeping N, and sweep
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     keep_last: Option<u32>,
+    /// Make the repository encrypted if it is new; asks for a passphrase unless one is given
+    #[arg(long)]
+    encrypt: bool,
     /// zstd's level
     #[arg(long, value_name = "1..19", default_value = "1", value_parser = clap::value_parser!(i32).range(1..=19))]
     level: i32,
@@ -111,14 +115,18 @@ impl Dump {
         // The place first: a wrong one should not be noticed after a password was typed.
         let options = self.options().await?;
         if self.cluster.is_asked() {
-            return self.cluster.run(options, &self.connection, cx).await;
+            let repository = place::open_or_create(cx, self.how.encrypt).await?;
+            let cluster = &self.cluster;
+            return cluster
+                .run(&repository, options, &self.connection, cx)
+                .await;
         }
         if self.how.plan {
             let settings = self.connection.settings(cx).await?;
             let planned = plan(&settings, &options).await?;
             return print_plan(&planned, cx);
         }
-        let repository = place::open_or_create(cx).await?;
+        let repository = place::open_or_create(cx, self.how.encrypt).await?;
         let settings = self.connection.settings(cx).await?;
         let report = dump(&settings, &repository, &options, cx.shown.progress()).await?;
         cx.shown.finish();

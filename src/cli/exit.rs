@@ -52,6 +52,7 @@ pub(crate) fn code_of(error: &Error) -> u8 {
         Error::Feature { .. } => 12,
         Error::Connect { .. } => 13,
         Error::Busy { .. } => 14,
+        Error::Key { .. } => 18,
         Error::Cancelled => 130,
     }
 }
@@ -94,6 +95,10 @@ mod tests {
                 what: text(),
                 remedy: text(),
             },
+            Error::Key {
+                what: text(),
+                remedy: text(),
+            },
             Error::Cancelled,
         ]
     }
@@ -124,7 +129,7 @@ mod tests {
     #[test]
     fn codes_never_change() {
         let codes: Vec<u8> = errors().iter().map(code_of).collect();
-        assert_eq!(codes, [1, 1, 1, 2, 10, 11, 12, 13, 14, 130]);
+        assert_eq!(codes, [1, 1, 1, 2, 10, 11, 12, 13, 14, 18, 130]);
         assert_eq!(Outcome::Done.exit_code(), 0);
         assert_eq!(Outcome::Incomplete.exit_code(), 3);
         assert_eq!(Outcome::Failed.exit_code(), 1);

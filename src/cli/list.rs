@@ -4,7 +4,7 @@ use super::output::{columns, diagnostic};
 use super::{Context, choose, exit::Outcome, human, place};
 use crate::archive::Repository;
 use crate::error::Result;
-use crate::manage::list::{ArchiveList, ListCache, ListRow, list, list_with};
+use crate::manage::list::{ArchiveList, ListCache, ListRow, SealedRow, list, list_with};
 use crate::store::At;
 use crate::toc::printable;
 
@@ -27,7 +27,7 @@ pub(crate) struct List {
 
 impl List {
     pub(crate) async fn run(&self, cx: &Context) -> Result<Outcome> {
-        let repository = place::open(cx).await?;
+        let repository = place::open_maybe_locked(cx).await?;
         if let Some(problem) = repository.marker_problem() {
             diagnostic(format!("warning: {problem}"));
         }
@@ -36,7 +36,9 @@ impl List {
             Some(cache) => list_with(&repository, &filter, &cache).await?,
             None => list(&repository, &filter).await?,
         };
-        if cx.common.json {
+        if repository.is_locked() {
+            print_sealed(&listed, cx)?;
+        } else if cx.common.json {
             cx.output.json(&listed.archives)?;
         } else if listed.archives.is_empty() && listed.damaged.is_empty() {
             cx.output
@@ -64,6 +66,28 @@ impl List {
         }
         Ok(place::cache_folder().map(ListCache::in_folder))
     }
+}
+
+/// What is known without the key.
+fn print_sealed(listed: &ArchiveList, cx: &Context) -> Result<()> {
+    diagnostic("the repository is encrypted; with its passphrase there is more to see");
+    if cx.common.json {
+        return cx.output.json(&listed.sealed);
+    }
+    let text = |text: Option<&String>| text.map_or_else(|| "?".to_owned(), |text| printable(text));
+    let row = |one: &SealedRow| {
+        vec![
+            one.name.to_string(),
+            one.created.map_or_else(|| "?".to_owned(), human::time),
+            text(one.database.as_ref()),
+            one.scope
+                .map_or_else(|| "?".to_owned(), |scope| scope.to_string()),
+            printable(&one.location),
+        ]
+    };
+    let rows: Vec<Vec<String>> = listed.sealed.iter().map(row).collect();
+    let head = ["ARCHIVE", "CREATED", "DATABASE", "SCOPE", "LOCATION"];
+    cx.output.line(columns(&head, &rows, &[false; 5]))
 }
 
 fn table(listed: &ArchiveList) -> String {

@@ -16,9 +16,11 @@ mod exec;
 mod exit;
 mod failure;
 mod init;
+mod keys;
 mod list;
 mod manual;
 mod output;
+mod passphrase;
 mod place;
 mod progress;
 mod prune;
@@ -69,6 +71,7 @@ Examples:
   pgark sql > shop.sql                 an archive as a plain SQL script
   pgark init                           a configuration with jobs, by a few questions; pgark run runs them
   pgark replicate /mnt/second          copies in another place
+  pgark keys list                      who can open an encrypted repository
 
 A database is a name, a URL (postgres://user@host/shop) or key=value settings; PG* variables, ~/.pgpass and \
 service files are honoured. `pgark VERB --help` shows the options of a verb, docs/exit-codes.md the exit codes.";
@@ -106,6 +109,14 @@ pub(crate) struct Common {
         default_value = "./backups"
     )]
     repo: String,
+    /// Where the passphrase is
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help = "The passphrase of an encrypted repository is in this file [default: what the configuration names, else PGARK_PASSPHRASE, else a question]"
+    )]
+    passphrase_file: Option<std::path::PathBuf>,
     /// Configuration [default: pgark.toml here, else /etc/pgark/pgark.toml]
     #[arg(
         long,
@@ -146,6 +157,7 @@ enum Verb {
     Diff(diff::DiffVerb),
     Prune(prune::Prune),
     Replicate(replicate::Replicate),
+    Keys(keys::Keys),
     Doctor(doctor::Doctor),
     Drill(drill::Drill),
     Status(status::Status),
@@ -181,6 +193,7 @@ impl Verb {
             Verb::Diff(verb) => verb.run(cx).await,
             Verb::Prune(verb) => verb.run(cx).await,
             Verb::Replicate(verb) => verb.run(cx).await,
+            Verb::Keys(verb) => verb.run(cx).await,
             Verb::Doctor(verb) => verb.run(cx).await,
             Verb::Drill(verb) => Box::pin(verb.run(cx)).await,
             Verb::Status(verb) => Box::pin(verb.run(cx)).await,

@@ -204,8 +204,9 @@ async fn copy_to(
     options: &ReplicateOptions,
     cx: &Context,
 ) -> Result<ReplicateReport> {
+    from.require_encrypted_as(place)?;
     let store = place::opened(place, Opening::Create, cx).await?;
-    let to = Repository::open_or_create(store, from.marker().chunks).await?;
+    let to = from.copied_to(store).await?;
     replicate(from, &to, options, cx.shown.progress().as_ref()).await
 }
 

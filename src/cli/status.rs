@@ -16,7 +16,6 @@ use crate::error::{Error, Result};
 use crate::monitor::alerts::Memory;
 use crate::monitor::status::{Opened, StatusOptions, StatusReport};
 use crate::monitor::{Clock, metrics, notify, small_file, status};
-use crate::store::Opening;
 
 /// The default of `--repo`: with another one the repository is meant, not the configuration's jobs.
 const NO_REPO_GIVEN: &str = "./backups";
@@ -149,8 +148,7 @@ async fn is_there(path: &str) -> bool {
 }
 
 async fn open(place: &crate::config::Place, cx: &Context) -> Result<Repository> {
-    let store = place::opened(place, Opening::Existing, cx).await?;
-    Repository::open_for_reading(store).await
+    place::for_reading(place, cx).await
 }
 
 async fn of_repository(cx: &Context, options: StatusOptions) -> Result<StatusReport> {

@@ -88,7 +88,7 @@ struct Shown<'a> {
 
 impl Verify {
     pub(crate) async fn run(&self, cx: &Context) -> Result<Outcome> {
-        let repository = place::open(cx).await?;
+        let repository = place::open_maybe_locked(cx).await?;
         if self.against {
             return self.run_against(&repository, cx).await;
         }
@@ -244,11 +244,18 @@ fn print_report(report: &VerifyReport, cx: &Context) -> Result<()> {
             (true, Some(_)) => "nothing wrong so far",
             (false, _) => "DAMAGED",
         };
+        let contents = if report.sealed {
+            "tables and rows are sealed".to_owned()
+        } else {
+            format!(
+                "{}, {}",
+                human::things(archive.n_tables, "table"),
+                human::things(archive.n_rows, "row")
+            )
+        };
         cx.output.line(format!(
-            "{}: {state}; {}, {}, {}, {}",
+            "{}: {state}; {contents}, {}, {}",
             archive.name,
-            human::things(archive.n_tables, "table"),
-            human::things(archive.n_rows, "row"),
             human::things(archive.n_chunks, "chunk"),
             human::bytes(archive.stored_bytes),
         ))?;

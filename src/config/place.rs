@@ -25,6 +25,8 @@ pub struct Place {
     pub session_token: Option<Secret>,
     /// A Google service account's key, as JSON.
     pub service_account_key: Option<Secret>,
+    /// The passphrase of an encrypted repository. It says that the repository is encrypted: a new one is made so.
+    pub passphrase: Option<Secret>,
     /// The storage class of what is written, such as `STANDARD_IA`.
     pub storage_class: Option<String>,
     /// Objects cannot be removed for a time; the bucket must have been made so.

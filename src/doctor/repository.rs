@@ -7,10 +7,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Check, chain, size};
-use crate::archive::Repository;
 use crate::archive::lease::{LeaseKind, LeaseTerms};
 use crate::archive::marker::random_id;
 use crate::archive::sealed;
+use crate::archive::{Repository, Unlock};
 use crate::config::Place;
 use crate::error::{Error, Result};
 use crate::pg::Environment;
@@ -28,7 +28,9 @@ pub(super) async fn look(
     checks: &mut Vec<Check>,
 ) {
     match At::parse(&place.place) {
-        Ok(At::Folder(folder)) => look_at_folder(&folder, bytes_to_save, checks).await,
+        Ok(At::Folder(folder)) => {
+            look_at_folder(&folder, (place, environment), bytes_to_save, checks).await;
+        }
         Ok(At::S3 | At::Untested(_)) => look_at_bucket(place, environment, checks).await,
         Err(error) => checks.push(failed("repository", &error)),
     }
@@ -42,7 +44,12 @@ fn failed(check: &'static str, error: &Error) -> Check {
     Check::problem(check, chain(error), remedy)
 }
 
-async fn look_at_folder(folder: &Path, bytes_to_save: Option<u64>, checks: &mut Vec<Check>) {
+async fn look_at_folder(
+    folder: &Path,
+    of: (&Place, &Environment),
+    bytes_to_save: Option<u64>,
+    checks: &mut Vec<Check>,
+) {
     let room = match Room::look(folder).await {
         Ok(room) => room,
         Err(error) => return checks.push(failed("repository", &error)),
@@ -51,7 +58,7 @@ async fn look_at_folder(folder: &Path, bytes_to_save: Option<u64>, checks: &mut 
     if room.exists {
         let looked = async {
             let store: Arc<dyn Store> = Arc::new(LocalStore::open(folder).await?);
-            marker(store).await
+            marker(store, of).await
         };
         checks.push(
             looked
@@ -74,7 +81,7 @@ async fn look_at_bucket(place: &Place, environment: &Environment, checks: &mut V
         Ok(found) => checks.extend(found),
         Err(error) => checks.push(failed("repository", &error)),
     }
-    let marker = marker(store).await;
+    let marker = marker(store, (place, environment)).await;
     checks.push(marker.unwrap_or_else(|error| failed("marker", &error)));
 }
 
@@ -155,7 +162,10 @@ fn writable(room: &Room) -> Check {
     )
 }
 
-async fn marker(store: Arc<dyn Store>) -> Result<Check> {
+/// Also whether it opens: a job that cannot ask anybody fails otherwise.
+async fn marker(store: Arc<dyn Store>, of: (&Place, &Environment)) -> Result<Check> {
+    let (place, environment) = of;
+    let unlock = Unlock::of(place, |name| environment.variable(name))?;
     let is_new = store.list("archives").await?.is_empty() && store.list("chunks").await?.is_empty();
     match Repository::open(store).await {
         Err(Error::NotFound { .. }) if is_new => Ok(Check::ok(
@@ -163,8 +173,15 @@ async fn marker(store: Arc<dyn Store>) -> Result<Check> {
             "it is no repository yet; a dump makes it one",
         )),
         opened => {
-            let n_archives = opened?.archives().await?.len();
-            let text = format!("the marker is right; archives: {n_archives}");
+            let repository = opened?.unlock(&unlock).await?;
+            repository.require_key()?;
+            let n_archives = repository.archives().await?.len();
+            let sealed = if repository.is_encrypted() {
+                ", and the passphrase opens it"
+            } else {
+                ""
+            };
+            let text = format!("the marker is right{sealed}; archives: {n_archives}");
             Ok(Check::ok("marker", text))
         }
     }

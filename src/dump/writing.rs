@@ -182,7 +182,13 @@ pub(super) async fn commit(place: ArchivePlace<'_>, contents: Contents) -> Resul
         tool: Manifest::this_tool(),
         tags: contents.tags,
         set: contents.set,
+        inventory: Vec::new(),
     };
+    let in_chunks = chunks
+        .iter()
+        .map(|(chunk, (n_bytes, _))| (*chunk, *n_bytes));
+    let inventory = place.repository.write_inventory(place.chunks, in_chunks);
+    manifest.inventory = inventory.await?;
     if index.has_escapes || toc.has_escapes || has_escapes_in(&manifest.seal().0) {
         manifest.features.push(ESCAPED_BYTES.to_owned());
     }

@@ -2,7 +2,7 @@
 
 use super::pruning::{archives_of, clear};
 use super::report::StepOutcome;
-use super::{Surroundings, repository_of};
+use super::{Surroundings, copy_of};
 use crate::archive::Repository;
 use crate::config::{Job, Replica};
 use crate::error::{Error, Result};
@@ -19,7 +19,7 @@ pub(super) async fn copy(
     from: &Repository,
     replica: &Replica,
 ) -> Result<(StepOutcome, String)> {
-    let to = repository_of(around, &replica.repository).await?;
+    let to = copy_of(around, from, &replica.repository).await?;
     let options = ReplicateOptions {
         filter: archives_of(job),
         only: replica.only.clone(),

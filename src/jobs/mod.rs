@@ -22,15 +22,15 @@ pub use self::report::{JobReport, MadeArchive, Step, StepOutcome};
 
 use self::report::Told;
 use self::saving::Saved;
-use crate::archive::Repository;
 use crate::archive::chunker::ChunkSettings;
 use crate::archive::job_lock::JobLock;
 use crate::archive::records::{Ran, RanStep, RunOutcome};
+use crate::archive::{Repository, Unlock};
 use crate::config::{Config, Job, Place};
 use crate::error::{Error, Result};
 use crate::pg::{ConnSettings, Environment};
 use crate::progress::{Event, Progress};
-use crate::store::{self, Opening};
+use crate::store::{self, Opening, Store};
 
 /// What all runs of one invocation share.
 #[derive(Debug, Clone)]
@@ -48,6 +48,14 @@ impl Surroundings<'_> {
     fn place(&self, name: &str) -> Result<&Place> {
         let place = self.config.repository(name);
         place.ok_or_else(|| Error::Usage(format!("there is no repository {name:?}")))
+    }
+
+    /// The store of the repository of that name.
+    async fn open(&self, name: &str) -> Result<(&Place, Arc<dyn Store>)> {
+        let variables = |name: &str| self.environment.variable(name);
+        let (place, told) = (self.place(name)?, Arc::clone(&self.progress));
+        let store = store::open(place, Opening::Create, &variables, told).await?;
+        Ok((place, store))
     }
 
     /// The value of an environment variable.
@@ -71,12 +79,18 @@ pub fn source_of(job: &Job, environment: &Environment) -> Result<ConnSettings> {
     Ok(settings.with_password(&password))
 }
 
-/// Opens the repository of that name, or makes it.
+/// Opens the repository of that name, or makes it; with a passphrase a new one is encrypted.
 pub async fn repository_of(around: &Surroundings<'_>, name: &str) -> Result<Repository> {
-    let variables = |name: &str| around.environment.variable(name);
-    let (place, told) = (around.place(name)?, Arc::clone(&around.progress));
-    let store = store::open(place, Opening::Create, &variables, told).await?;
-    Repository::open_or_create(store, ChunkSettings::default()).await
+    let (place, store) = around.open(name).await?;
+    let unlock = Unlock::of(place, |name| around.environment.variable(name))?;
+    Repository::open_or_create_with(store, ChunkSettings::default(), &unlock).await
+}
+
+/// Opens the copy of `from` of that name, or makes it.
+async fn copy_of(around: &Surroundings<'_>, from: &Repository, name: &str) -> Result<Repository> {
+    from.require_encrypted_as(around.place(name)?)?;
+    let (_, store) = around.open(name).await?;
+    from.copied_to(store).await
 }
 
 /// Runs a job to its end. What goes wrong stands in the report; whatever became of the run is written into the repository, unless another

@@ -65,11 +65,32 @@ pub struct DamagedRow {
     pub error: Arc<Error>,
 }
 
+/// An archive of an encrypted repository whose key is not known, as `list --json` gives it. The fields are API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SealedRow {
+    /// Its name.
+    pub name: ArchiveName,
+    /// Where its manifest lies.
+    pub location: String,
+    /// The group in words, where its announcement says it.
+    pub group: Option<String>,
+    /// Whole database, chosen objects, or what all databases share.
+    pub scope: Option<Scope>,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// The source database.
+    pub database: Option<String>,
+    /// True: the rest is known to who has the passphrase.
+    pub sealed: bool,
+}
+
 /// All archives, oldest first.
 #[derive(Debug, Clone, Default)]
 pub struct ArchiveList {
     /// Those whose manifest is right.
     pub archives: Vec<ListRow>,
+    /// Those of a repository whose key is not known.
+    pub sealed: Vec<SealedRow>,
     /// The others.
     pub damaged: Vec<DamagedRow>,
 }
@@ -86,6 +107,10 @@ pub async fn list_with(
     filter: &GroupFilter,
     cache: &ListCache,
 ) -> Result<ArchiveList> {
+    // What a repository seals does not lie on this machine's disk as plain text.
+    if repository.is_encrypted() {
+        return list(repository, filter).await;
+    }
     let known = cache.load(repository).await;
     let (summaries, now_known) = repository.summaries(&known).await?;
     if now_known != known {
@@ -113,6 +138,15 @@ fn chosen(
         let location = format!("{}/{key}", location.trim_end_matches('/'));
         match found.summary {
             Ok(summary) => list.archives.push(row(summary, location)),
+            Err(error) if matches!(*error, Error::Key { .. }) => list.sealed.push(SealedRow {
+                name: found.name,
+                location,
+                created: found.created,
+                scope: found.group.as_ref().map(|group| group.scope),
+                database: found.group.as_ref().map(|group| group.database.clone()),
+                group: found.group.map(|group| group.to_string()),
+                sealed: true,
+            }),
             Err(error) => list.damaged.push(DamagedRow {
                 name: found.name,
                 location,

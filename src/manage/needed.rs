@@ -165,7 +165,7 @@ async fn read_one(
     };
     {
         let needed = &mut open(gathering).needed;
-        for chunk in manifest.toc.iter().chain(&manifest.data_index) {
+        for chunk in manifest.lists() {
             needed.add(&chunk.chunk);
         }
     }
@@ -229,7 +229,7 @@ async fn manifest_of(repository: &Repository, name: &ArchiveName) -> Result<Opti
     let key = manifest_key(name);
     for key in [key.clone(), trash_key(&key)] {
         if let Some(bytes) = repository.store().get(&key).await? {
-            let (manifest, _) = Manifest::read(&bytes, name, key.as_str())?;
+            let (manifest, _) = repository.manifest_in(&bytes, name, key.as_str())?;
             return Ok(Some(manifest));
         }
     }

@@ -80,6 +80,8 @@ pub async fn replicate(
     progress: &dyn Progress,
 ) -> Result<ReplicateReport> {
     let started = Instant::now();
+    from.require_key()?;
+    from.require_same_key(to)?;
     let known = Known {
         here: from.archives().await?,
         there: to.archives().await?,

@@ -208,6 +208,7 @@ impl HandMade {
             tool: Manifest::this_tool(),
             tags: BTreeMap::new(),
             set: None,
+            inventory: Vec::new(),
         };
         self.repository.commit(&manifest).await.unwrap()
     }

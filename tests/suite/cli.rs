@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::support::{Database, Server, block_on, majors, pgark};
 
-const VERBS: [&str; 20] = [
+const VERBS: [&str; 21] = [
     "dump",
     "list",
     "show",
@@ -22,6 +22,7 @@ const VERBS: [&str; 20] = [
     "clone",
     "diff",
     "replicate",
+    "keys",
     "prune",
     "doctor",
     "drill",

@@ -26,6 +26,7 @@ mod doctor;
 mod drill;
 mod dumping;
 mod encodings;
+mod encryption;
 mod extensions;
 mod faults;
 mod groups;

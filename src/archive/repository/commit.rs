@@ -40,7 +40,7 @@ impl Repository {
     /// The order is: everything put so far durable; the announcement; the manifest; both durable. If this fails, there is no archive,
     /// or a whole one (when only the store's answer was lost).
     pub async fn commit(&self, manifest: &Manifest) -> Result<Archive> {
-        let (bytes, seal) = manifest.seal();
+        let (bytes, seal) = self.sealed_manifest(manifest)?;
         let store = self.store();
         store.flush().await?;
         let announced = Announced {
@@ -73,7 +73,7 @@ impl Repository {
     /// on record, because a name whose removal is on record never comes back.
     pub async fn adopt(&self, name: &ArchiveName, manifest: Bytes) -> Result<Archive> {
         let key = manifest_key(name);
-        let (read, seal) = Manifest::read(&manifest, name, key.as_str())?;
+        let (read, seal) = self.manifest_in(&manifest, name, key.as_str())?;
         let store = self.store();
         store.flush().await?;
         let announced = Announced {
@@ -155,15 +155,17 @@ impl Repository {
 
     /// Writes down how a drill with an archive went.
     pub async fn note_drill(&self, drilled: &Drilled) -> Result<()> {
-        let key = RecordKey::Drilled(drilled.name.clone(), drilled.at).key();
-        self.store().put_new(&key, sealed::seal(drilled).0).await?;
+        let key = RecordKey::Drilled(drilled.name.clone(), drilled.at);
+        let bytes = self.sealed_record(&key, drilled)?;
+        self.store().put_new(&key.key(), bytes).await?;
         self.store().flush().await
     }
 
     /// Writes down how a run of a job went.
     pub async fn note_run(&self, ran: &Ran) -> Result<()> {
-        let key = RecordKey::Ran(ran.job.clone(), ran.at).key();
-        self.store().put_new(&key, sealed::seal(ran).0).await?;
+        let key = RecordKey::Ran(ran.job.clone(), ran.at);
+        let bytes = self.sealed_record(&key, ran)?;
+        self.store().put_new(&key.key(), bytes).await?;
         self.store().flush().await
     }
 

@@ -191,7 +191,9 @@ impl Repository {
         let (error, seal) = match self.read(&name).await {
             Ok(archive) => return Ok(Some(self.listed(archive, stamps).await)),
             Err(Error::NotFound { .. }) => return Ok(None),
-            Err(error @ (Error::Corrupt { .. } | Error::Feature { .. })) => (error, None),
+            Err(error @ (Error::Corrupt { .. } | Error::Feature { .. } | Error::Key { .. })) => {
+                (error, None)
+            }
             Err(error) => return Err(error),
         };
         let announced = self

@@ -170,6 +170,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn of_an_encrypted_repository_nothing_is_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = ListCache::in_folder(folder.path().join("a"));
+        let repository = fixture::encrypted(Arc::new(MemoryStore::new())).await;
+        fixture::dump(&repository, "shop-1", &fixture::shop())
+            .await
+            .unwrap();
+        let rows = listed(&repository, &cache).await.archives;
+        assert_eq!((rows.len(), rows[0].rows), (1, 159));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
     async fn a_manifest_that_changed_is_read_whatever_is_remembered() {
         let folder = tempfile::tempdir().unwrap();
         let cache = ListCache::in_folder(folder.path());

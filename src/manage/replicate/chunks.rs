@@ -20,7 +20,7 @@ pub(super) type Folders = BTreeMap<u8, Vec<ChunkRef>>;
 pub(super) async fn chunks_of(archive: &Archive) -> Result<Vec<ChunkRef>> {
     let mut chunks: HashMap<Digest, ChunkRef> = HashMap::new();
     let manifest = archive.manifest();
-    for chunk in manifest.toc.iter().chain(&manifest.data_index) {
+    for chunk in manifest.lists() {
         note(&mut chunks, chunk, archive)?;
     }
     let mut tables = archive.table_index_reader();

@@ -10,6 +10,7 @@ use crate::archive::chunks::{ChunkRef, ChunkStore, chunk_key, trash_key};
 use crate::archive::digest::Digest;
 use crate::archive::fingerprint::Fingerprint;
 use crate::archive::index::TableIndex;
+use crate::archive::name::ArchiveName;
 use crate::archive::records::Depth;
 use crate::archive::repository::{Archive, manifest_key};
 use crate::error::Error;
@@ -29,10 +30,10 @@ impl Run<'_> {
         let store = self.repository.chunks(1);
         let manifest = archive.manifest();
         let toc_whole = self
-            .check_stream(&store, archive, "TOC", &manifest.toc)
+            .check_stream(&store, archive.name(), "TOC", &manifest.toc)
             .await;
         let index_whole = self
-            .check_stream(&store, archive, "data index", &manifest.data_index)
+            .check_stream(&store, archive.name(), "data index", &manifest.data_index)
             .await;
         let entries = if toc_whole {
             self.lines(archive, archive.entries().await)
@@ -59,15 +60,16 @@ impl Run<'_> {
             self.check_owners(archive, &named, entries);
         }
         self.check_totals(archive, &tables, entries.as_deref(), verified);
+        self.check_inventory(archive, &tables).await;
         self.check_rows(&store, archive, &named, verified).await;
         true
     }
 
     /// Every chunk of a stream. True if all can be read.
-    async fn check_stream(
+    pub(super) async fn check_stream(
         &mut self,
         store: &ChunkStore,
-        archive: &Archive,
+        archive: &ArchiveName,
         stream: &str,
         chunks: &[ChunkRef],
     ) -> bool {
@@ -80,12 +82,13 @@ impl Run<'_> {
                     "the {stream}, which names {}",
                     match stream {
                         "TOC" => "every object",
+                        "inventory" => "every chunk for those without the key",
                         _ => "the chunks of every table",
                     }
                 );
                 let key = self.key_of(&chunk.chunk);
                 self.findings
-                    .push(Finding::damage(Some(archive.name()), &key, problem).affecting(lost));
+                    .push(Finding::damage(Some(archive), &key, problem).affecting(lost));
             }
         }
         whole
@@ -103,7 +106,7 @@ impl Run<'_> {
     }
 
     /// A finding about what the archive says rather than about damaged bytes.
-    fn inconsistent(&mut self, archive: &Archive, problem: impl std::fmt::Display) {
+    pub(super) fn inconsistent(&mut self, archive: &Archive, problem: impl std::fmt::Display) {
         let key = manifest_key(archive.name());
         let problem = format!("contradicts itself: {problem}");
         self.findings
@@ -311,7 +314,7 @@ impl Run<'_> {
     }
 
     /// Where the chunk lies, or should.
-    fn key_of(&self, chunk: &Digest) -> Key {
+    pub(super) fn key_of(&self, chunk: &Digest) -> Key {
         let key = chunk_key(chunk);
         if self.in_trash.contains_key(chunk) {
             trash_key(&key)
@@ -348,7 +351,9 @@ fn entry_name(entry: &Entry) -> String {
     format!("{} {}", crate::toc::printable(&entry.label), entry.name)
 }
 
-fn pieces(tables: &[TableIndex]) -> impl Iterator<Item = &crate::archive::index::ChunkPiece> {
+pub(super) fn pieces(
+    tables: &[TableIndex],
+) -> impl Iterator<Item = &crate::archive::index::ChunkPiece> {
     let segments = tables.iter().flat_map(|table| &table.segments);
     segments.flat_map(|segment| &segment.pieces)
 }

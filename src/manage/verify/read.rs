@@ -52,10 +52,32 @@ impl Run<'_> {
         store: &ChunkStore,
         jobs: Vec<SegmentJob>,
     ) -> Vec<SegmentRows> {
+        let chunks = jobs.iter().flat_map(|job| &job.pieces);
+        let chunks: Vec<ChunkRef> = chunks.map(|(chunk, _)| *chunk).collect();
+        let damaged = self.prove_chunks(store, chunks).await;
+        let with_damage = |job: SegmentJob| {
+            let hit = job.pieces.iter().filter_map(|(chunk, _)| {
+                let problem = damaged.get(&chunk.chunk)?;
+                Some((*chunk, problem.clone()))
+            });
+            SegmentRows {
+                damaged: hit.collect(),
+                ..SegmentRows::of(&job)
+            }
+        };
+        jobs.into_iter().map(with_damage).collect()
+    }
+
+    /// The same of chunks, whatever is in them; gives what is wrong with those that are damaged.
+    pub(super) async fn prove_chunks(
+        &mut self,
+        store: &ChunkStore,
+        wanted: Vec<ChunkRef>,
+    ) -> HashMap<Digest, String> {
         let mut chunks: BTreeMap<Digest, ChunkRef> = BTreeMap::new();
-        for (chunk, _) in jobs.iter().flat_map(|job| &job.pieces) {
+        for chunk in wanted {
             if !self.proved.contains(&chunk.chunk) {
-                chunks.insert(chunk.chunk, *chunk);
+                chunks.insert(chunk.chunk, chunk);
             }
         }
         let VerifyOptions { depth, subset, .. } = *self.options;
@@ -96,17 +118,6 @@ impl Run<'_> {
                 }
             }
         }
-        drop(proving);
-        let with_damage = |job: SegmentJob| {
-            let hit = job.pieces.iter().filter_map(|(chunk, _)| {
-                let problem = damaged.get(&chunk.chunk)?;
-                Some((*chunk, problem.clone()))
-            });
-            SegmentRows {
-                damaged: hit.collect(),
-                ..SegmentRows::of(&job)
-            }
-        };
-        jobs.into_iter().map(with_damage).collect()
+        damaged
     }
 }

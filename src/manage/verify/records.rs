@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use serde::de::DeserializeOwned;
 
 use super::report::Finding;
+use crate::archive::digest::Digest;
 use crate::archive::marker::Marker;
 use crate::archive::name::ArchiveName;
 use crate::archive::records::{Announced, Drilled, Ran, RecordKey, Removed, Verified};
-use crate::archive::repository::{Archive, Repository, manifest_key};
+use crate::archive::repository::{Archive, Envelope, Repository, manifest_key};
 use crate::archive::sealed;
 use crate::error::{Error, Result};
 use crate::store::Key;
@@ -33,32 +34,90 @@ pub(super) async fn check_marker(
     Ok(())
 }
 
+/// The key slots of an encrypted repository: each one that cannot be read, and that there is one.
+pub(super) async fn check_slots(
+    repository: &Repository,
+    findings: &mut Vec<Finding>,
+) -> Result<()> {
+    if !repository.is_encrypted() {
+        return Ok(());
+    }
+    let slots = repository.key_slots().await?;
+    for slot in &slots {
+        if let Err(problem) = &slot.slot {
+            let lost = "whoever opens the repository with the passphrase of this slot";
+            findings.push(Finding::damage(None, &slot.key, problem).affecting(lost));
+        }
+    }
+    if slots.iter().all(|slot| slot.slot.is_err()) {
+        let problem = "has no key slot that can be read: nobody can open the repository without a copy of one";
+        findings.push(Finding::damage(None, &Key::new("keys"), problem).affecting("all archives"));
+    }
+    Ok(())
+}
+
 /// The manifest of `name`, checked against its announcement. `None` where it cannot be read; findings say why.
 pub(super) async fn check_manifest(
     repository: &Repository,
     name: &ArchiveName,
     findings: &mut Vec<Finding>,
 ) -> Result<Option<Archive>> {
+    let read = repository.read(name).await;
+    let Some(archive) = judged(read, name, findings)? else {
+        return Ok(None);
+    };
+    check_announcement(repository, (name, archive.seal()), findings).await?;
+    Ok(Some(archive))
+}
+
+/// The same of what can be read without the key.
+pub(super) async fn check_envelope(
+    repository: &Repository,
+    name: &ArchiveName,
+    findings: &mut Vec<Finding>,
+) -> Result<Option<Envelope>> {
+    let read = repository.envelope(name).await;
+    let Some(envelope) = judged(read, name, findings)? else {
+        return Ok(None);
+    };
+    check_announcement(repository, (name, envelope.seal), findings).await?;
+    Ok(Some(envelope))
+}
+
+/// What was read of the manifest of `name`; a finding if it could not be.
+fn judged<T>(
+    read: Result<T>,
+    name: &ArchiveName,
+    findings: &mut Vec<Finding>,
+) -> Result<Option<T>> {
     let key = manifest_key(name);
-    let archive = match repository.read(name).await {
-        Ok(archive) => archive,
+    match read {
+        Ok(read) => Ok(Some(read)),
         Err(Error::Corrupt { problem, .. }) => {
             findings
                 .push(Finding::damage(Some(name), &key, problem).affecting("the whole archive"));
-            return Ok(None);
+            Ok(None)
         }
         Err(newer @ Error::Feature { .. }) => {
             let mut finding =
                 Finding::damage(Some(name), &key, format_args!("is not verified: {newer}"));
             finding.damage = false;
             findings.push(finding);
-            return Ok(None);
+            Ok(None)
         }
-        Err(other) => return Err(other),
-    };
+        Err(other) => Err(other),
+    }
+}
+
+async fn check_announcement(
+    repository: &Repository,
+    (name, seal): (&ArchiveName, Digest),
+    findings: &mut Vec<Finding>,
+) -> Result<()> {
+    let key = manifest_key(name);
     let record = RecordKey::Announced(name.clone());
     let problem = match repository.record::<Announced>(&record).await {
-        Ok(Some(announced)) if announced.manifest == archive.seal() => None,
+        Ok(Some(announced)) if announced.manifest == seal => None,
         Ok(Some(_)) => {
             findings.push(
                 Finding::damage(Some(name), &key, "is not the manifest that was announced")
@@ -77,7 +136,7 @@ pub(super) async fn check_manifest(
             ),
         );
     }
-    Ok(Some(archive))
+    Ok(())
 }
 
 /// Every record's own form, and announced archives that are gone without a removal.
@@ -133,26 +192,47 @@ async fn record_problem(
     };
     let problem = match record {
         None => sealed::open(&bytes).err().map(str::to_owned),
-        Some(RecordKey::Announced(name)) => parsed(&bytes, name, |record: &Announced| &record.name),
-        Some(RecordKey::Removed(name)) => parsed(&bytes, name, |record: &Removed| &record.name),
-        Some(RecordKey::Verified(name, _)) => {
-            parsed(&bytes, name, |record: &Verified| &record.name)
-        }
-        Some(RecordKey::Drilled(name, _)) => parsed(&bytes, name, |record: &Drilled| &record.name),
-        Some(RecordKey::Ran(job, _)) => parsed(&bytes, job, |record: &Ran| &record.job),
+        Some(key) => match key {
+            RecordKey::Announced(name) => {
+                parsed(repository, (&bytes, key), name, |record: &Announced| {
+                    &record.name
+                })
+            }
+            RecordKey::Removed(name) => {
+                parsed(repository, (&bytes, key), name, |record: &Removed| {
+                    &record.name
+                })
+            }
+            RecordKey::Verified(name, _) => {
+                parsed(repository, (&bytes, key), name, |record: &Verified| {
+                    &record.name
+                })
+            }
+            RecordKey::Drilled(name, _) => {
+                parsed(repository, (&bytes, key), name, |record: &Drilled| {
+                    &record.name
+                })
+            }
+            RecordKey::Ran(job, _) => {
+                parsed(repository, (&bytes, key), job, |record: &Ran| &record.job)
+            }
+        },
     };
     Ok(problem)
 }
 
-/// What is wrong with a record that should be about `name`, an archive or a job.
+/// What is wrong with a record that should be about `name`, an archive or a job. Of one that is sealed for somebody else's key that much
+/// cannot be said.
 fn parsed<T: DeserializeOwned, N: PartialEq + std::fmt::Display>(
-    bytes: &[u8],
+    repository: &Repository,
+    (bytes, key): (&[u8], &RecordKey),
     name: &N,
     name_in: impl Fn(&T) -> &N,
 ) -> Option<String> {
-    match sealed::read::<T>(bytes, "", "") {
-        Ok((record, _)) if name_in(&record) == name => None,
-        Ok((record, _)) => Some(format!("is a record of another, {}", name_in(&record))),
+    match repository.record_in::<T>(bytes, key) {
+        Ok(record) if name_in(&record) == name => None,
+        Ok(record) => Some(format!("is a record of another, {}", name_in(&record))),
+        Err(Error::Key { .. }) => None,
         Err(Error::Corrupt { problem, .. }) => Some(problem),
         Err(other) => Some(other.to_string()),
     }

@@ -104,6 +104,8 @@ pub struct VerifyReport {
     pub location: String,
     /// How thoroughly it was verified.
     pub depth: Depth,
+    /// True if what the archives hold was not looked at because the repository is encrypted and no passphrase was given: tables and rows are unknown.
+    pub sealed: bool,
     /// How many chunks were read, if it was not to be all of them.
     pub subset: Option<Portion>,
     /// Segments or chunks that an interrupted verification had found right, and that were not read again.
