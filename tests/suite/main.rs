@@ -37,6 +37,7 @@ mod key_ranges;
 mod kind_docs;
 mod kind_matrix;
 mod large_objects;
+mod load;
 mod many_tables;
 mod memory;
 mod operating;
