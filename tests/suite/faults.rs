@@ -307,7 +307,7 @@ fn told(error: &pgark::Error) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whichever_interaction_is_cut_a_dump_is_whole_or_an_error() {
-    for major in majors() {
+    for major in majors().into_iter().rev().take(1) {
         let case = Case::new(Server::shared(major)).await;
         let n = case.n_interactions(&Way::Clear).await;
         for (fault, and_gone, every) in [
@@ -328,7 +328,7 @@ async fn whichever_interaction_is_cut_a_dump_is_whole_or_an_error() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whichever_interaction_stalls_nothing_is_left_when_it_is_given_up() {
-    for major in majors() {
+    for major in majors().into_iter().rev().take(1) {
         let case = Case::new(Server::shared(major)).await;
         let n = case.n_interactions(&Way::Clear).await;
         let at = |n| At {
@@ -352,6 +352,8 @@ async fn whichever_interaction_stalls_nothing_is_left_when_it_is_given_up() {
         let err = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{err}");
         assert!(err.contains("nothing has moved for 1.0 s: phase"), "{err}");
+        // The server cannot know it sooner: for it the connection stands.
+        drop(proxy);
         case.no_session_is_left().await;
     }
 }
@@ -359,7 +361,7 @@ async fn whichever_interaction_stalls_nothing_is_left_when_it_is_given_up() {
 /// Flipped bits that break the protocol are noticed or waited for; those in texts and rows cannot be, without TLS.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbled_answers_break_a_dump_or_are_believed_where_nothing_seals_them() {
-    for major in majors() {
+    for major in majors().into_iter().rev().take(1) {
         let case = Case::new(Server::shared(major)).await;
         let n = case.n_interactions(&Way::Clear).await;
         for (place, what) in [(0, "type"), (3, "length"), (60, "body")] {

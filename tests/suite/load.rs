@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures::future::join_all;
 use pgark::archive::chunker::ChunkSettings;
@@ -91,6 +92,8 @@ async fn twenty_four_workers_and_twenty_four_dumps_at_once_share_one_repository(
 
 /// Dumps during the storm.
 const ROUNDS: usize = 8;
+/// Between two changes of one session.
+const BETWEEN: Duration = Duration::from_millis(10);
 
 /// Two tables of which transactions keep the sum, and those whose definitions change.
 const SCHEMA: &str = "
@@ -152,6 +155,8 @@ impl Storm {
                         if client.batch_execute(statement).await.is_ok() {
                             n_done.fetch_add(1, Ordering::Relaxed);
                         }
+                        // While a dump's snapshot keeps old rows of the catalogs, each change makes them longer for everybody.
+                        tokio::time::sleep(BETWEEN).await;
                     }
                 }
             }));

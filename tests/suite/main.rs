@@ -52,6 +52,7 @@ mod restore_basic;
 mod restore_names;
 mod restore_ways;
 mod retention;
+mod retrying;
 mod round_trip;
 mod s3;
 mod salvage;
