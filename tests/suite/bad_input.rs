@@ -339,8 +339,12 @@ fn a_full_disk_of_the_server_ends_a_restore_with_the_name_of_what_did_not_fit() 
     server_wide.psql(make);
     let target = server.database("full_disk");
     let into = target.conninfo();
-    let words = ["table public.filler", "No space left on device", "failed"];
-    place.expect(&["restore", "n", "-d", &into, "-j", "2"], 1, &words);
+    let words = [
+        "failed: table data public.filler",
+        "No space left on device",
+        "skipped: index public.filler filler_id",
+    ];
+    place.expect(&["restore", "n", "-d", &into, "-j", "2"], 3, &words);
     // What fitted is there, and the program has not called it whole.
     assert_eq!(target.psql("SELECT count(*) FROM before"), "1\n");
     disk.grow("256m");

@@ -696,7 +696,7 @@ fn an_interrupted_restore_leaves_no_session() {
         let target = server.create_database("interrupted");
         let mut restore = program("restore", &target);
         let mut child = restore.stderr(Stdio::piped()).spawn().unwrap();
-        let running = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'CREATE INDEX%' AND state = 'active'";
+        let running = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
         becomes(&target, running, "1");
         let began = Instant::now();
         let pid = child.id().to_string();
