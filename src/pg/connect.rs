@@ -39,7 +39,7 @@ pub async fn connect(settings: &ConnSettings, purpose: &str) -> Result<Session> 
     let settings = &settings.with_application_name(&format!("pgark {purpose}"));
     let mut trying = Trying::new(contact::PATIENCE, Arc::clone(&settings.told));
     loop {
-        let failures = match try_hosts(settings).await {
+        let failures = match Box::pin(try_hosts(settings)).await {
             Ok(session) => return Ok(session),
             Err(failures) => failures,
         };

@@ -695,6 +695,7 @@ fn an_interrupted_restore_leaves_no_session() {
     for signal in ["INT", "TERM"] {
         let target = server.create_database("interrupted");
         let mut restore = program("restore", &target);
+        restore.args(["--from-database", database.name()]);
         let mut child = restore.stderr(Stdio::piped()).spawn().unwrap();
         let running = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
         becomes(&target, running, "1");
