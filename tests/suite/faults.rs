@@ -70,7 +70,7 @@ impl Case {
                  UPDATE wide SET pad = repeat(md5(id::text || 'x'), 60) WHERE id % 2 = 0",
             )
             .await;
-        let after = copy_of(&*before).await;
+        let after = copy_of(&before).await;
         let undisturbed = dumped(&source.conninfo(), after).await.unwrap();
         Case {
             server,
@@ -83,7 +83,7 @@ impl Case {
     /// Interactions of a dump that nothing disturbs, by this way to the server.
     async fn n_interactions(&self, way: &Way) -> usize {
         let proxy = way.open(&self.server, None);
-        let store = copy_of(&*self.before).await;
+        let store = copy_of(&self.before).await;
         dumped(&way.conninfo(&proxy, &self.source), store)
             .await
             .unwrap();
@@ -93,7 +93,7 @@ impl Case {
     /// One dump with a fault.
     async fn run(&self, way: &Way, at: At) -> Outcome {
         let proxy = way.open(&self.server, Some(at));
-        let store = copy_of(&*self.before).await;
+        let store = copy_of(&self.before).await;
         let from = way.conninfo(&proxy, &self.source);
         let limit = match at.fault {
             Fault::Stall | Fault::Garble(_) => STALLED,

@@ -23,7 +23,7 @@ const CHILDREN: usize = 3;
 
 /// Calls to the store of a dump that nothing disturbs.
 async fn n_calls(case: &Case) -> u64 {
-    let store = copy_of(&*case.before).await;
+    let store = copy_of(&case.before).await;
     let counting = Arc::new(FaultStore::new(store, StoreFault::Refused, u64::MAX));
     dump_into(&case.source.conninfo(), counting.clone())
         .await
@@ -34,7 +34,7 @@ async fn n_calls(case: &Case) -> u64 {
 /// One dump into a store that fails; true if an archive stands.
 async fn run(case: &Case, fault: StoreFault, at: u64, only_once: bool) -> (bool, Outcome) {
     let what = (fault, at, only_once);
-    let store = copy_of(&*case.before).await;
+    let store = copy_of(&case.before).await;
     let failing = FaultStore::new(store.clone(), fault, at);
     let failing = if only_once {
         failing.only_once()
