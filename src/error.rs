@@ -201,6 +201,16 @@ impl Error {
         }
     }
 
+    /// The server's message when a server error is the cause.
+    pub fn server_says(&self) -> Option<&str> {
+        let Error::Sql { source, .. } = self else {
+            return None;
+        };
+        source
+            .as_db_error()
+            .map(tokio_postgres::error::DbError::message)
+    }
+
     /// The SQLSTATE when a server error is the cause.
     pub fn sqlstate(&self) -> Option<&str> {
         let Error::Sql { source, .. } = self else {

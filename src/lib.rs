@@ -153,6 +153,10 @@
 //! use a newer version. Its message names object and step, [`Error::remedy`] what may help, and `source()` the cause. Damage
 //! that [`verify()`] finds, and objects that [`restore()`] could not bring back, are no errors but stand in the reports.
 
+// Tests of the library and of the program share stores and proxies that fail, under the name that both know.
+#[cfg(test)]
+extern crate self as pgark;
+
 pub mod archive;
 pub mod catalog;
 #[doc(hidden)] // the program, not the library

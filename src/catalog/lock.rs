@@ -101,7 +101,10 @@ pub async fn lock_tables(
                 return Err(explain(lock_table.explain(error, before.relations.len())));
             }
             session = owner.give_up().await?;
-            last_change = error.to_string();
+            last_change = match error.server_says() {
+                Some(said) => format!("{error}: {said}"),
+                None => error.to_string(),
+            };
             continue;
         }
         let listing = Listing::read(owner.session(), database, search_path).await?;

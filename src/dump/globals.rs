@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::writing::{self, ArchivePlace, Committed, Contents};
+use super::writing::{self, ArchivePlace, Committed, Contents, Naming};
 use super::{DumpReport, source};
 use crate::archive::lease::{Lease, LeaseKind};
 use crate::archive::manifest::{ClusterSet, Group, Scope, Skipped, Source};
@@ -263,11 +263,9 @@ async fn put(
     options: &GlobalsOptions,
     set: Option<ClusterSet>,
 ) -> Result<Committed> {
-    let name = if let Some(name) = &options.name {
-        name.clone()
-    } else {
-        let wanted = ArchiveName::of_dump("globals", globals.source.started);
-        repository.free_name(&wanted).await?
+    let name = match &options.name {
+        Some(name) => Naming::Chosen(name.clone()),
+        None => Naming::Like(ArchiveName::of_dump("globals", globals.source.started)),
     };
     let chunks = repository.chunks(options.level);
     let place = ArchivePlace {

@@ -18,7 +18,7 @@ use super::large_objects::ObjectsPlan;
 use super::plan::{DataPlan, TablePlan};
 use super::readers::{RECONNECTS_MAX, Readers};
 use super::source::SourceFacts;
-use super::writing::{ArchivePlace, Contents, commit};
+use super::writing::{ArchivePlace, Contents, Naming, commit};
 use super::{DumpOptions, begin, group, large_objects, plan_data, values};
 use crate::archive::Archive;
 use crate::archive::chunker::ChunkSettings;
@@ -166,7 +166,7 @@ async fn in_memory(contents: Contents, group: Group, created: Timestamp) -> Resu
         chunks: &repository.chunks(1),
         settings: repository.marker().chunks,
         lease: &lease,
-        name: ArchiveName::of_dump(&group.database, created),
+        name: Naming::Chosen(ArchiveName::of_dump(&group.database, created)),
         created,
         group,
     };

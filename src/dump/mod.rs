@@ -54,7 +54,7 @@ use self::readers::Readers;
 use self::reading::{Read, Reading};
 use self::spent::{Stopwatch, milliseconds};
 use self::split::Method;
-use self::writing::{ArchivePlace, Committed, Rows, write};
+use self::writing::{ArchivePlace, Committed, Naming, Rows, write};
 use crate::archive::buffer::BufferPool;
 use crate::archive::chunker::ChunkSettings;
 use crate::archive::chunks::ChunkStore;
@@ -187,11 +187,9 @@ impl Run<'_> {
         });
         values::fill_in(looked.owner.session(), &mut looked.toc).await?;
         looked.facts.source.finished = Timestamp::now();
-        let name = if let Some(name) = &self.options.name {
-            name.clone()
-        } else {
-            let wanted = ArchiveName::of_dump(&group.database, self.created);
-            self.repository.free_name(&wanted).await?
+        let name = match &self.options.name {
+            Some(name) => Naming::Chosen(name.clone()),
+            None => Naming::Like(ArchiveName::of_dump(&group.database, self.created)),
         };
         let place = ArchivePlace {
             repository: self.repository,

@@ -39,11 +39,20 @@ pub(super) struct ArchivePlace<'a> {
     /// What keeps a prune away.
     pub lease: &'a Lease,
     /// The archive's name.
-    pub name: ArchiveName,
+    pub name: Naming,
     /// When its snapshot was taken.
     pub created: Timestamp,
     /// Its group.
     pub group: Group,
+}
+
+/// How an archive comes to its name.
+#[derive(Debug, Clone)]
+pub(super) enum Naming {
+    /// The user's choice.
+    Chosen(ArchiveName),
+    /// This one, with a number behind it if another archive has it.
+    Like(ArchiveName),
 }
 
 /// What was read, with the plan that says whose it is.
@@ -169,7 +178,10 @@ pub(super) async fn commit(place: ArchivePlace<'_>, contents: Contents) -> Resul
         read_version: FORMAT,
         write_version: FORMAT,
         features: Vec::new(),
-        name: place.name,
+        name: match &place.name {
+            Naming::Chosen(name) => name.clone(),
+            Naming::Like(wanted) => place.repository.free_name(wanted).await?,
+        },
         repository: place.repository.marker().repository.clone(),
         created: place.created,
         group: place.group,
@@ -194,7 +206,15 @@ pub(super) async fn commit(place: ArchivePlace<'_>, contents: Contents) -> Resul
     }
     place.chunks.prove_reused().await?;
     place.lease.prove().await?;
-    let archive = place.repository.commit(&manifest).await?;
+    let archive = loop {
+        match (place.repository.commit(&manifest).await, &place.name) {
+            // Another dump of the same second has announced it since it was found free. One of all that want it always gets it.
+            (Err(Error::Usage(_)), Naming::Like(wanted)) => {
+                manifest.name = place.repository.free_name(wanted).await?;
+            }
+            (committed, _) => break committed?,
+        }
+    };
     // A prune that did not see the lease any more may not have seen the manifest yet either, and delete what it names.
     if let Err(error) = place.lease.prove().await {
         let why = "its lease ended before it stood";

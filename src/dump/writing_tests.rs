@@ -30,7 +30,7 @@ async fn an_archive_whose_lease_was_swept_away_does_not_stand() {
         chunks: &chunks,
         settings: repository.marker().chunks,
         lease: &lease,
-        name: template.name.clone(),
+        name: Naming::Chosen(template.name.clone()),
         created: template.created,
         group: template.group,
     };

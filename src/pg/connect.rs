@@ -38,14 +38,15 @@ const LIFE: &str = ", pg_catalog.concat_ws(' ', EXTRACT(EPOCH FROM pg_catalog.pg
 pub async fn connect(settings: &ConnSettings, purpose: &str) -> Result<Session> {
     let settings = &settings.with_application_name(&format!("pgark {purpose}"));
     let mut trying = Trying::new(contact::PATIENCE, Arc::clone(&settings.told));
+    let began = Instant::now();
     loop {
-        let failures = match try_hosts(settings).await {
+        let failures = match Box::pin(try_hosts(settings)).await {
             Ok(session) => return Ok(session),
             Err(failures) => failures,
         };
         let hope = hope_of(&failures);
         let error = report(settings, failures, trying.tries());
-        trying.go_on_for(settings.contact.left(hope, Instant::now()));
+        trying.go_on_for(settings.contact.left(hope, began, Instant::now()));
         if !trying
             .again(format!("connecting to {settings}"), &error)
             .await

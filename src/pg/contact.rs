@@ -58,9 +58,9 @@ impl Contact {
         true
     }
 
-    /// How much longer to try after a failure with this hope. All connections of a work share the time: a server that is gone is
+    /// How much longer to try after a failure with this hope of an attempt that began then. All connections of a work share the time: a server that is gone is
     /// waited for once.
-    pub(super) fn left(&self, hope: Hope, now: Instant) -> Duration {
+    pub(super) fn left(&self, hope: Hope, began: Instant, now: Instant) -> Duration {
         let mut known = self.known();
         let may_pass = match hope {
             Hope::None => false,
@@ -70,7 +70,7 @@ impl Contact {
         if !may_pass {
             return Duration::ZERO;
         }
-        let down = now - *known.down_since.get_or_insert(now);
+        let down = now - *known.down_since.get_or_insert(began);
         self.retry.unwrap_or(RETRY).saturating_sub(down)
     }
 }
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn a_server_that_was_never_reached_is_tried_again_only_on_its_own_word_or_the_users() {
         let now = Instant::now();
-        let lasts = |contact: &Contact, hope| contact.left(hope, now);
+        let lasts = |contact: &Contact, hope| contact.left(hope, now, now);
         let unmet = Contact::default();
         assert_eq!(lasts(&unmet, Hope::Network), Duration::ZERO);
         assert_eq!(lasts(&unmet, Hope::Server), RETRY);
@@ -109,7 +109,7 @@ mod tests {
     fn all_connections_share_the_time_until_one_is_made() {
         let (contact, now) = (Contact::default(), Instant::now());
         let later = |seconds| now + Duration::from_secs(seconds);
-        let lasts = |at| contact.left(Hope::Server, at);
+        let lasts = |at| contact.left(Hope::Server, at, at);
         assert_eq!(lasts(now), RETRY);
         assert_eq!(lasts(later(15)), Duration::from_secs(5));
         assert_eq!(lasts(later(30)), Duration::ZERO);

@@ -8,6 +8,7 @@ mod conninfo;
 mod contact;
 pub mod copy;
 pub mod environment;
+mod frames;
 mod keywords;
 pub mod notices;
 mod outgoing;

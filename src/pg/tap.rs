@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::frames;
 use super::outgoing::Outgoing;
 
 /// Bytes asked of the inner stream at once.
@@ -165,8 +166,8 @@ enum State {
     Divert(usize),
     /// So many bytes of a swallowed message's body are still to come.
     Swallow(usize),
-    /// Not the protocol: everything passes, so that the reader above reports it.
-    Broken,
+    /// Not the protocol: to wait for what such a header announces could be for ever.
+    Lost,
 }
 
 /// A stream whose reads go through the tap, and whose statements may hold escaped bytes (`outgoing`).
@@ -230,14 +231,7 @@ impl<S> Tap<S> {
                     self.state = after(State::Pass, left - n);
                     n
                 }
-                State::Broken => {
-                    let n = bytes.len().min(out.remaining());
-                    if n == 0 {
-                        return;
-                    }
-                    out.put_slice(&bytes[..n]);
-                    n
-                }
+                State::Lost => return,
                 State::Divert(left) => {
                     let n = left.min(bytes.len());
                     if let Some(sink) = &mut shared.sink {
@@ -280,6 +274,9 @@ impl<S> Tap<S> {
     }
 }
 
+/// The stream ends inside of a header: everything passes, so that the reader above reports it.
+const CUT_OFF: State = State::Pass(usize::MAX);
+
 fn after(state: fn(usize) -> State, left: usize) -> State {
     if left == 0 {
         State::Header
@@ -291,13 +288,14 @@ fn after(state: fn(usize) -> State, left: usize) -> State {
 /// The state after the header at the start of `bytes` and how many bytes that consumes; `None` if more bytes are needed.
 fn begin_message(bytes: &[u8], at_eof: bool, shared: &mut Shared) -> Option<(State, usize)> {
     let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else {
-        return at_eof.then_some((State::Broken, 0));
+        return at_eof.then_some((CUT_OFF, 0));
     };
     let [tag, length @ ..] = *header;
     let length = u32::from_be_bytes(length) as usize;
-    let Some(body) = length.checked_sub(4) else {
-        return Some((State::Broken, 0));
-    };
+    if !frames::is_plausible(tag, length) {
+        return Some((State::Lost, 0));
+    }
+    let body = length - 4;
     match tag {
         b'd' if shared.sink.is_some() => {
             if body == 0
@@ -310,7 +308,7 @@ fn begin_message(bytes: &[u8], at_eof: bool, shared: &mut Shared) -> Option<(Sta
         b'H' if shared.sink.is_some() => {
             // The overall format is the body's first byte.
             let Some(format) = bytes.get(HEADER_BYTES) else {
-                return at_eof.then_some((State::Broken, 0));
+                return at_eof.then_some((CUT_OFF, 0));
             };
             shared.copying = true;
             if let Some(sink) = &mut shared.sink {
@@ -326,7 +324,7 @@ fn begin_message(bytes: &[u8], at_eof: bool, shared: &mut Shared) -> Option<(Sta
         }
         b'K' if length + 1 == KEY_DATA_BYTES => {
             let Some(message) = bytes.first_chunk::<KEY_DATA_BYTES>() else {
-                return at_eof.then_some((State::Broken, 0));
+                return at_eof.then_some((CUT_OFF, 0));
             };
             let [_, _, _, _, _, p0, p1, p2, p3, s0, s1, s2, s3] = *message;
             shared.key = Some(BackendKey {
@@ -354,6 +352,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
         let filled = out.filled().len();
         loop {
             this.drain(out);
+            if this.state == State::Lost && out.filled().len() == filled {
+                return Poll::Ready(Err(frames::lost()));
+            }
             if out.filled().len() > filled || out.remaining() == 0 || this.at_eof {
                 return Poll::Ready(Ok(()));
             }

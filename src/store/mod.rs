@@ -11,6 +11,7 @@ use crate::error::{BoxError, Error, Result};
 #[cfg(test)]
 pub(crate) mod contract;
 #[cfg(test)]
+#[path = "../../tests/suite/support/fault_store.rs"]
 pub(crate) mod fault;
 #[cfg(test)]
 pub(crate) mod hooked;

@@ -2,6 +2,7 @@
 //! `docs/exit-codes.md`, and leaves nothing half done.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -246,9 +247,12 @@ struct Disk {
 
 impl Disk {
     fn new(size: &str) -> Disk {
+        Disk::with(&format!("size={size}"))
+    }
+
+    fn with(option: &str) -> Disk {
         let dir = tempfile::tempdir().unwrap();
-        let option = format!("size={size}");
-        let mount = ["-t", "tmpfs", "-o", &option, "pgark-test"];
+        let mount = ["-t", "tmpfs", "-o", option, "pgark-test"];
         output_of(Command::new("mount").args(mount).arg(dir.path()));
         Disk { dir }
     }
@@ -304,6 +308,53 @@ fn a_full_disk_leaves_no_archive_and_no_half_file() {
     expect(&repo, &["verify", "--all"], 0, &["whole"]);
 }
 
+#[test]
+fn a_full_disk_of_the_server_ends_a_restore_with_the_name_of_what_did_not_fit() {
+    if output_of(Command::new("id").arg("-u")).trim() != "0" {
+        println!("left out: only root may mount a small file system");
+        return;
+    }
+    let server = Server::start(newest());
+    let source = server.create_database("bad_input");
+    source.psql(
+        "CREATE TABLE before AS SELECT 1 AS id;
+         CREATE TABLE filler AS SELECT i AS id, encode(sha512(i::text::bytea), 'hex') AS note
+           FROM generate_series(1, 300000) i;
+         CREATE INDEX filler_id ON filler (id);",
+    );
+    let place = Place::new();
+    place.expect(&["dump", "-d", &source.conninfo(), "--name", "n"], 0, &[]);
+    let owner = fs::metadata(server.data_dir()).unwrap();
+    let disk = Disk::with(&format!(
+        "size=32m,mode=700,uid={},gid={}",
+        owner.uid(),
+        owner.gid()
+    ));
+    let server_wide = server.database("postgres");
+    server_wide.psql(&format!(
+        "CREATE TABLESPACE small LOCATION '{}'",
+        disk.dir.path().display()
+    ));
+    let make = "CREATE DATABASE full_disk TEMPLATE template0 TABLESPACE small";
+    server_wide.psql(make);
+    let target = server.database("full_disk");
+    let into = target.conninfo();
+    let words = [
+        "failed: table data public.filler",
+        "No space left on device",
+        "skipped: index public.filler filler_id",
+    ];
+    place.expect(&["restore", "n", "-d", &into, "-j", "2"], 3, &words);
+    // What fitted is there, and the program has not called it whole.
+    assert_eq!(target.psql("SELECT count(*) FROM before"), "1\n");
+    disk.grow("256m");
+    server_wide.psql("DROP DATABASE full_disk");
+    server_wide.psql(make);
+    place.expect(&["restore", "n", "-d", &into, "-j", "2"], 0, &[]);
+    assert_eq!(target.psql("SELECT count(*) FROM filler"), "300000\n");
+    server.crash();
+}
+
 /// Waits until the server runs COPY in a database, while the program lives.
 fn wait_for_copy(database: &Database, child: &mut Child) {
     let patience = Instant::now() + Duration::from_secs(60);
@@ -321,7 +372,7 @@ fn wait_for_copy(database: &Database, child: &mut Child) {
 fn lose_server(server: &Server, database: &Database, repo: &Path, arguments: &[&str]) -> String {
     let mut child = pgark()
         .args(arguments)
-        .args(["-j", "2", "--repo"])
+        .args(["-j", "2", "--connect-retry", "2s", "--repo"])
         .arg(repo)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

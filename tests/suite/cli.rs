@@ -669,6 +669,54 @@ fn an_interrupted_dump_leaves_no_session_no_lease_and_no_archive() {
     }
 }
 
+#[test]
+fn an_interrupted_restore_leaves_no_session() {
+    let server = Server::shared(majors()[0]);
+    let database = server.create_database("to_interrupt");
+    // Slow for a restore alone.
+    block_on(database.batch(
+        "CREATE FUNCTION slow(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+         BEGIN
+             IF current_setting('application_name') LIKE 'pgark restore%' THEN PERFORM pg_catalog.pg_sleep(30); END IF;
+             RETURN i;
+         END $$;
+         CREATE TABLE t (i int);
+         INSERT INTO t VALUES (1);
+         CREATE INDEX t_slow ON t (slow(i))",
+    ));
+    let folder = tempfile::tempdir().unwrap();
+    let program = |verb: &str, database: &Database| {
+        let mut command = pgark();
+        command
+            .args([verb, "-d", &database.conninfo(), "-r"])
+            .arg(folder.path());
+        command
+    };
+    ends_with(0, &mut program("dump", &database));
+    for signal in ["INT", "TERM"] {
+        let target = server.create_database("interrupted");
+        let mut restore = program("restore", &target);
+        restore.args(["--from-database", database.name()]);
+        let mut child = restore.stderr(Stdio::piped()).spawn().unwrap();
+        let running = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+        becomes(&target, running, "1");
+        let began = Instant::now();
+        let pid = child.id().to_string();
+        Command::new("kill")
+            .args(["-s", signal, &pid])
+            .status()
+            .unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        assert!(
+            began.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            began.elapsed()
+        );
+        let left = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'pgark%'";
+        becomes(&target, left, "0");
+    }
+}
+
 /// Waits until a query has this answer.
 fn becomes(database: &Database, question: &str, wanted: &str) {
     let until = Instant::now() + Duration::from_secs(20);

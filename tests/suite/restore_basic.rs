@@ -7,7 +7,6 @@ use std::sync::Arc;
 use pgark::archive::index::CopyFormat;
 use pgark::archive::{Archive, Fingerprint};
 use pgark::error::Error;
-use pgark::pg::{ConnSettings, Environment};
 use pgark::progress::Silent;
 use pgark::restore::{Check, RestoreOptions, RestoreReport, restore};
 use pgark::selection::Selection;
@@ -15,11 +14,8 @@ use pgark::store::{MemoryStore, Store};
 use serde_json::{Value, json};
 
 use crate::archives::HandMade;
+use crate::round_trip::settings;
 use crate::support::{Database, Server, majors};
-
-fn settings(conninfo: &str) -> ConnSettings {
-    ConnSettings::resolve(&Environment::of_process(), Some(conninfo), &[]).unwrap()
-}
 
 async fn run(
     archive: &Archive,

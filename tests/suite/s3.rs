@@ -186,6 +186,36 @@ fn the_doctor_looks_at_a_bucket() {
 }
 
 #[test]
+fn a_signal_ends_a_verification_within_two_seconds() {
+    let s3 = S3Server::start();
+    let cache = tempfile::tempdir().unwrap();
+    let source = filled(&Server::shared(*majors().last().unwrap()));
+    let mut dump = program(&s3, cache.path(), "dump");
+    ends_with(0, dump.args(["-d", &source.conninfo()]));
+    s3.delay(Duration::from_secs(5));
+    for signal in ["INT", "TERM"] {
+        let mut child = program(&s3, cache.path(), "verify")
+            .arg("--all")
+            .stderr(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(child.try_wait().unwrap().is_none(), "it ended too early");
+        let began = Instant::now();
+        let pid = child.id().to_string();
+        let killed = Command::new("kill").args(["-s", signal, &pid]).status();
+        assert!(killed.unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        assert!(
+            began.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            began.elapsed()
+        );
+    }
+}
+
+#[test]
 fn a_dump_outlives_cut_connections() {
     let s3 = S3Server::start();
     let cache = tempfile::tempdir().unwrap();

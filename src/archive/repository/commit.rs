@@ -58,7 +58,12 @@ impl Repository {
             self.withdraw(manifest, seal, &error).await;
             return Err(error);
         }
-        store.flush().await?;
+        if let Err(error) = store.flush().await {
+            // It may be gone after a crash of the machine, so it is not called an archive. A store that is gone keeps it, whole.
+            let why = format!("it could not be made durable: {error}");
+            let _ = self.remove(&manifest.name, &why).await;
+            return Err(error);
+        }
         Ok(Archive {
             repository: self.clone(),
             manifest: Arc::new(manifest.clone()),

@@ -334,7 +334,10 @@ async fn upwards(
         }
         let mut n_ready = 0;
         if line.speech != Speech::Plain {
-            let quiet = line.state().n_asked == line.state().n_answered;
+            let quiet = {
+                let state = line.state();
+                state.n_asked == state.n_answered
+            };
             if line.speech == Speech::Sealed
                 && quiet
                 && let Some(ended) = line.begin()

@@ -4,6 +4,7 @@
 mod cluster;
 pub(crate) mod compare;
 pub(crate) mod cut;
+pub(crate) mod fault_store;
 pub(crate) mod faulty;
 pub(crate) mod pair;
 mod proxy;

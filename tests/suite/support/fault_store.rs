@@ -1,4 +1,4 @@
-//! A wrapper that fails the n-th call, for tests of what a failing store leaves behind.
+//! A wrapper whose n-th call fails, or ends the process, for tests of what a failing store and a killed program leave behind.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,16 +7,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Key, Put, Store, Stored, store_error};
-use crate::error::Result;
+use pgark::store::{Key, Put, Store, Stored};
+use pgark::{Error, Result};
 
-/// What happens at the chosen call and at every later one.
+/// What happens at the chosen call. Unless it is to be the only one, every later call is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The call fails and did nothing.
     Refused,
     /// The call fails although it was done: the answer was lost.
     AnswerLost,
+    /// The call is done, and the process ends as if it was killed.
+    #[allow(dead_code, reason = "the library's own tests outlive their stores")]
+    Kill,
 }
 
 /// A store whose call number `at` fails, counted from 0, and all calls after it.
@@ -25,6 +28,7 @@ pub(crate) struct FaultStore {
     inner: Arc<dyn Store>,
     fault: Fault,
     at: u64,
+    only_once: bool,
     n_calls: AtomicU64,
 }
 
@@ -34,8 +38,16 @@ impl FaultStore {
             inner,
             fault,
             at,
+            only_once: false,
             n_calls: AtomicU64::new(0),
         }
+    }
+
+    /// All calls after the one that fails succeed again.
+    #[allow(dead_code, reason = "not all that include this file need it")]
+    pub(crate) fn only_once(mut self) -> FaultStore {
+        self.only_once = true;
+        self
     }
 
     /// Calls so far.
@@ -50,14 +62,22 @@ impl FaultStore {
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let n = self.n_calls.fetch_add(1, Ordering::SeqCst);
-        if n < self.at {
+        if n < self.at || (self.only_once && n > self.at) {
             return work.await;
         }
         // Only the first failing call may have been done: afterwards the store is gone.
-        if self.fault == Fault::AnswerLost && n == self.at {
+        if self.fault != Fault::Refused && n == self.at {
             work.await?;
         }
-        Err(store_error(key, action)("injected fault"))
+        if self.fault == Fault::Kill {
+            std::process::abort();
+        }
+        Err(Error::Store {
+            key: key.to_owned(),
+            action,
+            tries: 1,
+            source: "injected fault".into(),
+        })
     }
 }
 
