@@ -27,6 +27,7 @@ mod drill;
 mod dumping;
 mod encodings;
 mod extensions;
+mod fuzzing;
 mod groups;
 mod guide;
 mod harness;
