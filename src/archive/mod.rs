@@ -6,6 +6,8 @@ pub mod chunker;
 pub mod chunks;
 pub mod codec;
 pub mod cpu;
+#[cfg(test)]
+pub(crate) mod damaged;
 pub mod digest;
 pub mod fingerprint;
 #[cfg(test)]
@@ -29,4 +31,5 @@ pub use digest::Digest;
 pub use fingerprint::Fingerprint;
 pub use manifest::Manifest;
 pub use name::ArchiveName;
+pub(crate) use repository::AnnouncedAs;
 pub use repository::{Archive, GroupFilter, Listed, Repository};

@@ -18,7 +18,7 @@ use super::jsonl::JsonlReader;
 use super::manifest::Manifest;
 use super::marker::Marker;
 use super::name::ArchiveName;
-use super::records::RecordKey;
+use super::records::{Announced, RecordKey};
 use super::sealed;
 use crate::error::{Error, Result};
 use crate::store::{Key, Store};
@@ -192,6 +192,17 @@ fn no_repository(location: &str) -> Error {
     }
 }
 
+/// What an archive's announcement says of the manifest that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum AnnouncedAs {
+    /// That it is the one that was written.
+    This,
+    /// That another one was written under this name.
+    Another,
+    /// Nothing: what is wrong with the record, in words that follow its key.
+    Unknown(String),
+}
+
 /// An archive whose manifest was read and found right.
 #[derive(Debug, Clone)]
 pub struct Archive {
@@ -219,6 +230,22 @@ impl Archive {
     /// The manifest's seal, which stands for everything in the archive.
     pub fn seal(&self) -> Digest {
         self.seal
+    }
+
+    /// Compares the manifest with the announcement, which was written before it.
+    pub(crate) async fn announced(&self) -> Result<AnnouncedAs> {
+        let record = RecordKey::Announced(self.name().clone());
+        let unknown = match self.repository.record::<Announced>(&record).await {
+            Ok(Some(announced)) if announced.name != *self.name() => {
+                format!("is a record of another, {}", announced.name)
+            }
+            Ok(Some(announced)) if announced.manifest == self.seal => return Ok(AnnouncedAs::This),
+            Ok(Some(_)) => return Ok(AnnouncedAs::Another),
+            Ok(None) => "is missing".to_owned(),
+            Err(Error::Corrupt { problem, .. }) => problem,
+            Err(other) => return Err(other),
+        };
+        Ok(AnnouncedAs::Unknown(unknown))
     }
 
     /// The entries of the TOC, one after another.

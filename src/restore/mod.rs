@@ -14,6 +14,8 @@ mod clean;
 mod closure;
 mod copy_in;
 pub(crate) mod create;
+#[cfg(test)]
+mod damage_tests;
 mod definitions;
 mod examine;
 mod executor;
@@ -158,6 +160,7 @@ async fn restore_chosen(
         indexes,
         damages,
         lost,
+        doubts,
     } = prove(archive, options, &mut chosen, &progress).await?;
     clock.lap("verify");
 
@@ -173,6 +176,7 @@ async fn restore_chosen(
         ..
     } = chosen;
     let mut warnings = examined.refuse(archive, work, damages).await?;
+    warnings.extend(doubts);
     let source = &archive.manifest().source;
     if let Some(reason) = preflight::moves_rows(source, &examined.facts) {
         let roots = selection.route_partitions(Route::ByCollation);
@@ -247,6 +251,8 @@ struct Proved {
     damages: Vec<String>,
     /// What cannot be restored of rows, where that is accepted; the indexes are without it.
     lost: Vec<LostRows>,
+    /// What proves less than it could.
+    doubts: Vec<String>,
 }
 
 /// Reads and proves what is to be restored.
@@ -256,6 +262,7 @@ async fn prove(
     chosen: &mut Chosen,
     progress: &Arc<dyn Progress>,
 ) -> Result<Proved> {
+    let mut doubts = Vec::new();
     let (mut indexes, mut damages) = match &chosen.feed {
         Some(feed) => {
             let wanted = feed.indexes().into_iter();
@@ -263,7 +270,10 @@ async fn prove(
             let wanted = wanted.map(|index| (index.entry, index)).collect();
             (wanted, Vec::new())
         }
-        None => prove::read_indexes(archive, &chosen.selection).await?,
+        None => {
+            doubts.extend(prove::check_announced(archive).await?);
+            prove::read_indexes(archive, &chosen.selection).await?
+        }
     };
     if let Some(declared) = chosen.declared.take() {
         indexes = declared.indexes(indexes).await?;
@@ -287,6 +297,7 @@ async fn prove(
         indexes,
         damages,
         lost,
+        doubts,
     })
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::de::DeserializeOwned;
 
 use super::report::Finding;
+use crate::archive::AnnouncedAs;
 use crate::archive::marker::Marker;
 use crate::archive::name::ArchiveName;
 use crate::archive::records::{Announced, Drilled, Ran, RecordKey, Removed, Verified};
@@ -57,18 +58,16 @@ pub(super) async fn check_manifest(
         Err(other) => return Err(other),
     };
     let record = RecordKey::Announced(name.clone());
-    let problem = match repository.record::<Announced>(&record).await {
-        Ok(Some(announced)) if announced.manifest == archive.seal() => None,
-        Ok(Some(_)) => {
+    let problem = match archive.announced().await? {
+        AnnouncedAs::This => None,
+        AnnouncedAs::Another => {
             findings.push(
                 Finding::damage(Some(name), &key, "is not the manifest that was announced")
                     .affecting("the whole archive"),
             );
             None
         }
-        Ok(None) => Some("is missing".to_owned()),
-        Err(Error::Corrupt { problem, .. }) => Some(problem),
-        Err(other) => return Err(other),
+        AnnouncedAs::Unknown(problem) => Some(problem),
     };
     if let Some(problem) = problem {
         findings.push(
