@@ -12,7 +12,10 @@ use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::limits::{longest, too_long};
 use super::outgoing::Outgoing;
+pub use super::sink::CopySink;
+use super::sink::Discard;
 
 /// Bytes asked of the inner stream at once.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -20,41 +23,6 @@ const BUFFER_BYTES: usize = 256 * 1024;
 const HEADER_BYTES: usize = 5;
 /// `BackendKeyData` of protocol 3.0: header, process id, secret key.
 const KEY_DATA_BYTES: usize = HEADER_BYTES + 8;
-
-/// Receives the rows of COPY OUT. Called on the connection's task: must not block and must not use the session.
-pub trait CopySink: Send {
-    /// Pending (the waker kept) stops the reading of the socket until the waker is woken.
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()>;
-
-    /// A COPY began; `binary` is its format.
-    fn begin(&mut self, binary: bool);
-
-    /// A piece of one `CopyData` body. In text format one message is one row with its newline.
-    ///
-    /// `ends_message` is true exactly once per message, on its last piece; that piece may be empty only if the message is.
-    fn data(&mut self, fragment: &[u8], ends_message: bool);
-
-    /// The COPY's last row was given. Its success is known only when the query returns; where that holds several, another may begin.
-    fn end(&mut self);
-
-    /// Itself, for who gave it away and wants to know its type again.
-    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send>;
-}
-
-/// Swallows what an abandoned COPY still sends.
-struct Discard;
-
-impl CopySink for Discard {
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<()> {
-        Poll::Ready(())
-    }
-    fn begin(&mut self, _: bool) {}
-    fn data(&mut self, _: &[u8], _: bool) {}
-    fn end(&mut self) {}
-    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send> {
-        self
-    }
-}
 
 /// What identifies a backend to a cancel request.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,6 +44,8 @@ struct Shared {
     /// True once statements may hold escaped bytes.
     unescapes: bool,
     n_errors: u64,
+    /// True once the server was ready for the first time.
+    is_established: bool,
     key: Option<BackendKey>,
 }
 
@@ -167,6 +137,8 @@ enum State {
     Swallow(usize),
     /// Not the protocol: everything passes, so that the reader above reports it.
     Broken,
+    /// A message of this tag and length is too long to be waited for.
+    TooLong(u8, u32),
 }
 
 /// A stream whose reads go through the tap, and whose statements may hold escaped bytes (`outgoing`).
@@ -230,6 +202,7 @@ impl<S> Tap<S> {
                     self.state = after(State::Pass, left - n);
                     n
                 }
+                State::TooLong(..) => return,
                 State::Broken => {
                     let n = bytes.len().min(out.remaining());
                     if n == 0 {
@@ -294,10 +267,14 @@ fn begin_message(bytes: &[u8], at_eof: bool, shared: &mut Shared) -> Option<(Sta
         return at_eof.then_some((State::Broken, 0));
     };
     let [tag, length @ ..] = *header;
-    let length = u32::from_be_bytes(length) as usize;
+    let said = u32::from_be_bytes(length);
+    let length = said as usize;
     let Some(body) = length.checked_sub(4) else {
         return Some((State::Broken, 0));
     };
+    if length > longest(tag, shared.is_established) {
+        return Some((State::TooLong(tag, said), 0));
+    }
     match tag {
         b'd' if shared.sink.is_some() => {
             if body == 0
@@ -338,7 +315,10 @@ fn begin_message(bytes: &[u8], at_eof: bool, shared: &mut Shared) -> Option<(Sta
             shared.copying = false;
             shared.n_errors += 1;
         }
-        b'Z' => shared.copying = false,
+        b'Z' => {
+            shared.copying = false;
+            shared.is_established = true;
+        }
         _ => {}
     }
     Some((State::Pass(length + 1), 0))
@@ -356,6 +336,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
             this.drain(out);
             if out.filled().len() > filled || out.remaining() == 0 || this.at_eof {
                 return Poll::Ready(Ok(()));
+            }
+            if let State::TooLong(tag, length) = this.state {
+                return Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    too_long(tag, length),
+                )));
             }
             ready!(this.poll_sink(cx));
             this.compact();

@@ -11,7 +11,7 @@ use super::select::Selection;
 use super::shared::Shared;
 use super::target::{self, TargetFacts};
 use super::wanted::Wanted;
-use super::{Chosen, clean, create, preflight, text};
+use super::{Chosen, clean, create, preflight, text, untrusted};
 use crate::archive::Archive;
 use crate::archive::manifest::Scope;
 use crate::error::{Error, Result};
@@ -51,6 +51,7 @@ pub(super) async fn examine(
     } = chosen;
     let mut findings = chosen.findings.clone();
     let session = open(&shared.settings, options, &mut findings).await?;
+    untrusted::check_user(&session, options, &mut findings).await?;
     let wanted = Wanted::new(selection, options, session.version());
     let mut warnings = Vec::new();
     let mut dropped = None;

@@ -46,6 +46,7 @@ mod spread;
 mod target;
 mod text;
 mod triggers;
+mod untrusted;
 mod wanted;
 mod work;
 mod worker;
@@ -103,6 +104,7 @@ pub async fn restore(
     options: &RestoreOptions,
     progress: Arc<dyn Progress>,
 ) -> Result<RestoreReport> {
+    let options = &untrusted::narrowed(options);
     let chosen = globals::of_database(archive, target, options).await?;
     restore_chosen(archive, target, options, chosen, progress).await
 }
@@ -319,6 +321,7 @@ pub async fn check_target(
     target: &ConnSettings,
     options: &RestoreOptions,
 ) -> Result<Foreseen> {
+    let options = &untrusted::narrowed(options);
     let chosen = globals::of_database(archive, target, options).await?;
     let (indexes, damages) = prove::read_indexes(archive, &chosen.selection).await?;
     let chunks = archive.repository().chunks(1);

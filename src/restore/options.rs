@@ -62,6 +62,9 @@ pub struct RestoreOptions {
     pub verify_chunks: bool,
     /// Restore what is whole of a damaged archive; the rows that are lost are named in the report. The archive's lists must be whole.
     pub salvage: bool,
+    /// Somebody else may have made the archive: no planner statistics and no subscriptions are taken from it, and a user whose rights
+    /// reach beyond the database is refused, because the archive's statements run with them.
+    pub untrusted: bool,
     /// Memory in MiB for all index builds together, shared out by how many may run at once; `None` leaves the server's setting.
     pub index_memory_mib: Option<u32>,
     /// Parallel workers of the server for one index build; `None` leaves the server's setting.
@@ -89,6 +92,7 @@ impl Default for RestoreOptions {
             check: Check::Counts,
             verify_chunks: true,
             salvage: false,
+            untrusted: false,
             index_memory_mib: None,
             index_workers: None,
         }

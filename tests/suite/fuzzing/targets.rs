@@ -258,18 +258,18 @@ pub fn server(bytes: &[u8]) {
     assert!(split.0.len() + split.1.len() <= bytes.len());
 }
 
-/// What passes, and what goes to a sink.
-fn through_the_tap(bytes: &[u8], step: usize) -> (Vec<u8>, Vec<u8>, usize) {
+/// What passes, what goes to a sink, and why no more is read.
+fn through_the_tap(bytes: &[u8], step: usize) -> (Vec<u8>, Vec<u8>, usize, Option<String>) {
     let (mut tap, handle) = Tap::new(Arriving { bytes, step });
     handle.install(Box::new(Kept::default()));
     let mut passed = Vec::new();
     let reading = RUNTIME.block_on(tap.read_to_end(&mut passed));
-    reading.expect("reading memory does not fail");
+    let refused = reading.err().map(|error| error.to_string());
     let sink = handle.take().expect("nobody else took it").into_any();
     let kept = sink
         .downcast::<Kept>()
         .expect("the sink that was installed");
-    (passed, kept.rows, kept.n_messages)
+    (passed, kept.rows, kept.n_messages, refused)
 }
 
 /// Bytes that arrive in pieces.
