@@ -258,19 +258,28 @@ impl Archive {
         self.lines(self.manifest.data_index.clone(), "data index")
     }
 
-    /// All entries of the TOC. The number must be the manifest's.
+    /// All entries of the TOC. Their numbers must be 0, 1, 2 …, as many as the manifest says: reading stops at the first that is not, so
+    /// that chunks which are named again and again do not fill the memory.
     pub async fn entries(&self) -> Result<Vec<Entry>> {
-        let entries = self.entry_reader().collect().await?;
-        if entries.len() as u64 != self.manifest.totals.n_entries {
-            return Err(Error::corrupt(
-                format_args!("archive {}", self.name()),
-                "TOC",
-                format_args!(
-                    "has {} entries instead of {}",
-                    entries.len(),
-                    self.manifest.totals.n_entries
-                ),
-            ));
+        let damaged = |problem: String| {
+            Error::corrupt(format_args!("archive {}", self.name()), "TOC", problem)
+        };
+        let n_wanted = self.manifest.totals.n_entries;
+        let mut entries = Vec::new();
+        let mut reader = self.entry_reader();
+        while let Some(entry) = reader.next().await? {
+            let (number, place) = (u64::from(entry.id.0), entries.len() as u64);
+            if number != place {
+                return Err(damaged(format!("has entry {number} where {place} belongs")));
+            }
+            if place == n_wanted {
+                return Err(damaged(format!("has more than {n_wanted} entries")));
+            }
+            entries.push(entry);
+        }
+        if entries.len() as u64 != n_wanted {
+            let n = entries.len();
+            return Err(damaged(format!("has {n} entries instead of {n_wanted}")));
         }
         Ok(entries)
     }

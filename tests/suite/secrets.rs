@@ -192,7 +192,11 @@ fn no_output_and_no_file_has_the_password() {
             continue;
         }
         site.run(0, given, &["verify", &name]);
-        site.run(0, given, &["restore", &name, "-d", &into, "--clean"]);
+        site.run(
+            0,
+            given,
+            &["restore", &name, "-d", &into, "--clean", "--yes"],
+        );
         site.run(0, given, &["doctor", "-d", &from]);
         site.run(0, given, &["verify", &name, "--against", "-d", &from]);
     }
