@@ -414,19 +414,23 @@ mod tests {
             rows in proptest::collection::vec((any::<Vec<u8>>(), 0_usize..5, any::<u32>()), 0..40),
             order in Just([0_usize, 1, 2, 3, 4]).prop_shuffle(),
         ) {
-            let mut parts = vec![Fingerprint::default(); 5];
+            let mut parts = [Fingerprint::default(); 5];
             let mut whole = Fingerprint::default();
             for (row, part, _) in &rows {
                 whole.add_row(row);
                 parts[*part].add_row(row);
             }
             let mut sum = Fingerprint::default();
-            order.iter().for_each(|part| sum.merge(&parts[*part]));
+            for part in order {
+                sum.merge(&parts[part]);
+            }
             prop_assert_eq!(sum, whole);
             let mut shuffled: Vec<_> = rows.iter().collect();
             shuffled.sort_by_key(|(_, _, place)| place);
             let mut again = Fingerprint::default();
-            shuffled.iter().for_each(|(row, ..)| again.add_row(row));
+            for (row, ..) in shuffled {
+                again.add_row(row);
+            }
             prop_assert_eq!(again, whole);
             // One row more, or another in its place, is another sum.
             let mut more = whole;

@@ -34,6 +34,10 @@ pub(super) struct BackendKey {
 }
 
 #[derive(Default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, in any combination"
+)]
 struct Shared {
     sink: Option<Box<dyn CopySink>>,
     /// Set while the connection waits for the sink, so that taking the sink away starts it again.

@@ -43,6 +43,7 @@ async fn try_proving(store: &Arc<MemoryStore>, name: &str) -> Result<(Vec<String
 }
 
 #[tokio::test]
+#[allow(clippy::print_stdout, reason = "the numbers are what it shows")]
 async fn no_damage_of_any_file_passes() {
     let (store, repository) = two_archives().await;
     for name in ["shop-1", "shop-2"] {

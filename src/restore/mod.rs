@@ -163,7 +163,7 @@ async fn restore_chosen(
         damages,
         lost,
         doubts,
-    } = prove(archive, options, &mut chosen, &progress).await?;
+    } = Box::pin(prove(archive, options, &mut chosen, &progress)).await?;
     clock.lap("verify");
 
     let chunks = archive.repository().chunks(1);
@@ -171,7 +171,8 @@ async fn restore_chosen(
     let shared = Arc::new(shared);
     let work = chosen.work(archive, target);
     let guard = CancelOnDrop::new(&shared);
-    let examined = examine::examine(archive, &shared, options, &chosen, &indexes).await?;
+    let examining = examine::examine(archive, &shared, options, &chosen, &indexes);
+    let examined = Box::pin(examining).await?;
     let Chosen {
         mut selection,
         encoding,
@@ -265,17 +266,14 @@ async fn prove(
     progress: &Arc<dyn Progress>,
 ) -> Result<Proved> {
     let mut doubts = Vec::new();
-    let (mut indexes, mut damages) = match &chosen.feed {
-        Some(feed) => {
-            let wanted = feed.indexes().into_iter();
-            let wanted = wanted.filter(|index| chosen.selection.has(index.entry));
-            let wanted = wanted.map(|index| (index.entry, index)).collect();
-            (wanted, Vec::new())
-        }
-        None => {
-            doubts.extend(prove::check_announced(archive).await?);
-            prove::read_indexes(archive, &chosen.selection).await?
-        }
+    let (mut indexes, mut damages) = if let Some(feed) = &chosen.feed {
+        let wanted = feed.indexes().into_iter();
+        let wanted = wanted.filter(|index| chosen.selection.has(index.entry));
+        let wanted = wanted.map(|index| (index.entry, index)).collect();
+        (wanted, Vec::new())
+    } else {
+        doubts.extend(prove::check_announced(archive).await?);
+        prove::read_indexes(archive, &chosen.selection).await?
     };
     if let Some(declared) = chosen.declared.take() {
         indexes = declared.indexes(indexes).await?;

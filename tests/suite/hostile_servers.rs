@@ -179,6 +179,9 @@ fn altering(server: String, from: &'static [u8], to: &'static [u8]) -> u16 {
             let (Ok(mut client), Ok(mut server)) = (client, TcpStream::connect(&server)) else {
                 return;
             };
+            for stream in [&client, &server] {
+                stream.set_nodelay(true).unwrap();
+            }
             let (mut sent, mut to_server) =
                 (client.try_clone().unwrap(), server.try_clone().unwrap());
             std::thread::spawn(move || {
@@ -245,7 +248,6 @@ fn a_wrong_number_of_rows_makes_no_archive() {
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        println!("{said}");
         assert!(
             output
                 .status
