@@ -106,7 +106,7 @@ pub async fn restore(
 ) -> Result<RestoreReport> {
     let options = &untrusted::narrowed(options);
     let chosen = globals::of_database(archive, target, options).await?;
-    restore_chosen(archive, target, options, chosen, progress).await
+    Box::pin(restore_chosen(archive, target, options, chosen, progress)).await
 }
 
 /// Restores the entries of `archive`, which holds no rows, with rows that come from `feed`; the rest is as in [`restore`].
@@ -122,7 +122,7 @@ pub(crate) async fn restore_fed(
 ) -> Result<RestoreReport> {
     let mut chosen = globals::of_database(archive, target, options).await?;
     chosen.feed = Some(feed);
-    restore_chosen(archive, target, options, chosen, progress).await
+    Box::pin(restore_chosen(archive, target, options, chosen, progress)).await
 }
 
 /// The chosen entries, as text that the target understands.

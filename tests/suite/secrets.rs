@@ -1,6 +1,7 @@
 //! A password, given in every way, is in nothing that the program writes: standard output and error, files, records, what the server is told,
 //! and what a panic would print. `jobs`, `watching` and `guide` say the same of secrets of configurations and stores.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -15,10 +16,11 @@ const PASSWORD: &str = "Geh3im/:@w'ord\\%41";
 const PIECES: [&str; 2] = ["Geh3im", "w'ord"];
 
 fn in_url() -> String {
-    PASSWORD
-        .bytes()
-        .map(|byte| format!("%{byte:02X}"))
-        .collect()
+    let mut text = String::new();
+    for byte in PASSWORD.bytes() {
+        write!(text, "%{byte:02X}").unwrap();
+    }
+    text
 }
 
 fn quoted() -> String {
