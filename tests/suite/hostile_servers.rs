@@ -211,6 +211,8 @@ fn altering(server: String, from: &'static [u8], to: &'static [u8]) -> u16 {
                     }
                     held = rest;
                 }
+                // The other direction holds the socket open too.
+                let _ = client.shutdown(std::net::Shutdown::Both);
             });
         }
     });
