@@ -408,6 +408,36 @@ mod tests {
     }
 
     proptest! {
+        /// However rows are dealt out to segments, workers and chunks, and in whatever order these come back.
+        #[test]
+        fn sums_over_any_partition_are_equal(
+            rows in proptest::collection::vec((any::<Vec<u8>>(), 0_usize..5, any::<u32>()), 0..40),
+            order in Just([0_usize, 1, 2, 3, 4]).prop_shuffle(),
+        ) {
+            let mut parts = [Fingerprint::default(); 5];
+            let mut whole = Fingerprint::default();
+            for (row, part, _) in &rows {
+                whole.add_row(row);
+                parts[*part].add_row(row);
+            }
+            let mut sum = Fingerprint::default();
+            for part in order {
+                sum.merge(&parts[part]);
+            }
+            prop_assert_eq!(sum, whole);
+            let mut shuffled: Vec<_> = rows.iter().collect();
+            shuffled.sort_by_key(|(_, _, place)| place);
+            let mut again = Fingerprint::default();
+            for (row, ..) in shuffled {
+                again.add_row(row);
+            }
+            prop_assert_eq!(again, whole);
+            // One row more, or another in its place, is another sum.
+            let mut more = whole;
+            more.add_row(b"one more");
+            prop_assert_ne!(more, whole);
+        }
+
         #[test]
         fn newlines_are_found_where_they_are(bytes in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(0x0b), Just(0x8a), any::<u8>()], 0..40)) {
             prop_assert_eq!(find_newline(&bytes), bytes.iter().position(|b| *b == b'\n'));

@@ -17,6 +17,9 @@ use super::index::CopyFormat;
 use crate::error::{Error, Result};
 use crate::sql::has_escapes_in;
 
+/// The longest line. A table of 32 TiB, which is the largest that a server has, takes half of it.
+const LINE_BYTES_MAX: usize = 2 << 30;
+
 /// What a finished stream consists of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Written {
@@ -62,6 +65,16 @@ impl JsonlWriter {
         serde_json::to_writer(&mut self.line, document)
             .expect("documents have string keys and no I/O");
         self.line.push(b'\n');
+        if self.line.len() > LINE_BYTES_MAX {
+            return Err(Error::failed(
+                "a line of the archive's lists",
+                format_args!(
+                    "would have {} bytes, and no reader takes more than {LINE_BYTES_MAX}",
+                    self.line.len()
+                ),
+                "split the table, or leave the object out",
+            ));
+        }
         self.written.n_lines += 1;
         self.written.has_escapes |= has_escapes_in(&self.line);
         let mut at = 0;
@@ -171,6 +184,9 @@ impl<T: DeserializeOwned + Send + 'static> JsonlReader<T> {
     async fn parse(&mut self, chunk: Bytes) -> Result<()> {
         let mut begun = std::mem::take(&mut self.begun);
         let Some(last_newline) = chunk.iter().rposition(|byte| *byte == b'\n') else {
+            if begun.len() + chunk.len() > LINE_BYTES_MAX {
+                return Err(self.damaged(self.n_lines + 1, "the line is longer than any may be"));
+            }
             begun.extend_from_slice(&chunk);
             self.begun = begun;
             return Ok(());

@@ -7,6 +7,8 @@ pub mod chunks;
 pub mod codec;
 pub mod cpu;
 pub mod crypt;
+#[cfg(test)]
+pub(crate) mod damaged;
 pub mod digest;
 pub mod fingerprint;
 #[cfg(test)]
@@ -31,4 +33,5 @@ pub use digest::Digest;
 pub use fingerprint::Fingerprint;
 pub use manifest::Manifest;
 pub use name::ArchiveName;
+pub(crate) use repository::AnnouncedAs;
 pub use repository::{Archive, GroupFilter, Listed, ListedSlot, Repository};

@@ -24,7 +24,7 @@ use super::jsonl::JsonlReader;
 use super::manifest::Manifest;
 use super::marker::Marker;
 use super::name::ArchiveName;
-use super::records::RecordKey;
+use super::records::{Announced, RecordKey};
 use crate::error::{Error, Result};
 use crate::store::{Key, Store};
 use crate::toc::Entry;
@@ -195,6 +195,26 @@ impl Repository {
         };
         self.record_in(&bytes, key).map(Some)
     }
+
+    /// What the announcement of `name` says of the manifest with this seal.
+    pub(crate) async fn announced_as(
+        &self,
+        name: &ArchiveName,
+        seal: Digest,
+    ) -> Result<AnnouncedAs> {
+        let record = RecordKey::Announced(name.clone());
+        let unknown = match self.record::<Announced>(&record).await {
+            Ok(Some(announced)) if announced.name != *name => {
+                format!("is a record of another, {}", announced.name)
+            }
+            Ok(Some(announced)) if announced.manifest == seal => return Ok(AnnouncedAs::This),
+            Ok(Some(_)) => return Ok(AnnouncedAs::Another),
+            Ok(None) => "is missing".to_owned(),
+            Err(Error::Corrupt { problem, .. }) => problem,
+            Err(other) => return Err(other),
+        };
+        Ok(AnnouncedAs::Unknown(unknown))
+    }
 }
 
 /// `archives/NAME.json`
@@ -213,6 +233,17 @@ fn no_repository(location: &str) -> Error {
         what: format!("{location} is no repository: it has no pgark.json"),
         remedy: "give the repository with --repo; a dump makes a new one".to_owned(),
     }
+}
+
+/// What an archive's announcement says of the manifest that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum AnnouncedAs {
+    /// That it is the one that was written.
+    This,
+    /// That another one was written under this name.
+    Another,
+    /// Nothing: what is wrong with the record, in words that follow its key.
+    Unknown(String),
 }
 
 /// An archive whose manifest was read and found right.
@@ -244,6 +275,11 @@ impl Archive {
         self.seal
     }
 
+    /// Compares the manifest with the announcement, which was written before it.
+    pub(crate) async fn announced(&self) -> Result<AnnouncedAs> {
+        self.repository.announced_as(self.name(), self.seal).await
+    }
+
     /// The entries of the TOC, one after another.
     pub fn entry_reader(&self) -> JsonlReader<Entry> {
         self.lines(self.manifest.toc.clone(), "TOC")
@@ -254,19 +290,28 @@ impl Archive {
         self.lines(self.manifest.data_index.clone(), "data index")
     }
 
-    /// All entries of the TOC. The number must be the manifest's.
+    /// All entries of the TOC. Their numbers must be 0, 1, 2 …, as many as the manifest says: reading stops at the first that is not, so
+    /// that chunks which are named again and again do not fill the memory.
     pub async fn entries(&self) -> Result<Vec<Entry>> {
-        let entries = self.entry_reader().collect().await?;
-        if entries.len() as u64 != self.manifest.totals.n_entries {
-            return Err(Error::corrupt(
-                format_args!("archive {}", self.name()),
-                "TOC",
-                format_args!(
-                    "has {} entries instead of {}",
-                    entries.len(),
-                    self.manifest.totals.n_entries
-                ),
-            ));
+        let damaged = |problem: String| {
+            Error::corrupt(format_args!("archive {}", self.name()), "TOC", problem)
+        };
+        let n_wanted = self.manifest.totals.n_entries;
+        let mut entries = Vec::new();
+        let mut reader = self.entry_reader();
+        while let Some(entry) = reader.next().await? {
+            let (number, place) = (u64::from(entry.id.0), entries.len() as u64);
+            if number != place {
+                return Err(damaged(format!("has entry {number} where {place} belongs")));
+            }
+            if place == n_wanted {
+                return Err(damaged(format!("has more than {n_wanted} entries")));
+            }
+            entries.push(entry);
+        }
+        if entries.len() as u64 != n_wanted {
+            let n = entries.len();
+            return Err(damaged(format!("has {n} entries instead of {n_wanted}")));
         }
         Ok(entries)
     }

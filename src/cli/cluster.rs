@@ -196,7 +196,7 @@ impl ClusterRestore {
         let started = Instant::now();
         let progress = cx.shown.progress();
         let is_complete = if self.all {
-            let report = restore_cluster(&archive, &settings, &options, progress).await?;
+            let report = Box::pin(restore_cluster(&archive, &settings, &options, progress)).await?;
             cx.shown.finish();
             print_set(&report, started.elapsed(), cx)?;
             report.is_complete()

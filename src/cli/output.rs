@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::secrets;
 use crate::error::{Error, Result};
-use crate::sql::shown;
+use crate::sql::{shown, shown_json};
 
 /// Where results go.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Output {
     pub(crate) fn json(&self, value: &impl Serialize) -> Result<()> {
         let text = serde_json::to_string_pretty(value)
             .map_err(|e| Error::failed("the result", e, "leave --json out"))?;
-        self.write(text.as_bytes())?;
+        self.write(shown_json(&text).as_bytes())?;
         self.write(b"\n")
     }
 

@@ -77,6 +77,10 @@ pub(crate) struct Restore {
     /// Take what is whole from a damaged archive; the ranges of rows that are lost are named, and the exit code is 3
     #[arg(long, help_heading = "How", conflicts_with_all = ["replace", "all", "globals_only"])]
     salvage: bool,
+    /// Somebody else may have made the archive: take no planner statistics and no subscriptions from it, and refuse a user whose rights
+    /// reach beyond the database, such as a superuser, because the archive's statements run with them
+    #[arg(long, help_heading = "How", conflicts_with_all = ["replace", "all", "globals_only"])]
+    untrusted: bool,
 }
 
 /// How a restore works.
@@ -198,6 +202,7 @@ impl Restore {
         RestoreOptions {
             salvage: self.salvage,
             resume: self.resume,
+            untrusted: self.untrusted,
             ..self.how.options(&self.names, selection)
         }
     }

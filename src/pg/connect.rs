@@ -293,7 +293,7 @@ async fn greet(
         .client()
         .simple_query(&format!("{GREETING}{life}"))
         .await
-        .map_err(|e| Refusal::of_login(e, &settings.dbname, true))?;
+        .map_err(|e| Refusal::of_login(session.cause_of(e), &settings.dbname, true))?;
     let (version, greeting) = read_greeting(&messages)
         .ok_or_else(|| Refusal::unsupported("the server does not answer like PostgreSQL"))?;
     if version < V12 {

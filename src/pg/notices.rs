@@ -11,6 +11,8 @@ use super::wire::{TappedWire, Wire};
 
 /// Notices kept per session; more are counted but dropped.
 const NOTICES_MAX: usize = 200;
+/// Bytes kept of each text of a notice.
+const TEXT_BYTES_MAX: usize = 8192;
 
 /// What the server said beside its results.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,17 +31,27 @@ pub struct Notice {
 
 impl Notice {
     fn new(notice: &tokio_postgres::error::DbError) -> Self {
-        let text = |field: Option<&str>| field.unwrap_or_default().to_owned();
+        let text = |field: Option<&str>| shortened(field.unwrap_or_default());
         Notice {
             severity: notice
                 .parsed_severity()
                 .map_or_else(|| notice.severity().to_owned(), |s| s.to_string()),
             code: notice.code().code().to_owned(),
-            message: notice.message().to_owned(),
+            message: shortened(notice.message()),
             detail: text(notice.detail()),
             hint: text(notice.hint()),
         }
     }
+}
+
+/// The beginning of a text, so that what is kept stays small whatever a server sends.
+fn shortened(text: &str) -> String {
+    if text.len() <= TEXT_BYTES_MAX {
+        return text.to_owned();
+    }
+    let is_end = |at: &usize| text.is_char_boundary(*at);
+    let end = (0..=TEXT_BYTES_MAX).rev().find(is_end).unwrap_or(0);
+    format!("{}…", &text[..end])
 }
 
 #[derive(Default)]

@@ -347,12 +347,13 @@ impl Session {
         object: impl fmt::Display,
         step: impl fmt::Display,
     ) -> Error {
-        let cause = if error.is_closed() {
-            self.mailbox.take_end()
-        } else {
-            None
-        };
-        Error::sql(object, step)(cause.unwrap_or(error))
+        Error::sql(object, step)(self.cause_of(error))
+    }
+
+    /// What broke the connection, if a statement failed because it broke.
+    pub(super) fn cause_of(&self, error: tokio_postgres::Error) -> tokio_postgres::Error {
+        let cause = error.is_closed().then(|| self.mailbox.take_end()).flatten();
+        cause.unwrap_or(error)
     }
 }
 

@@ -12,8 +12,10 @@ use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::frames;
+use super::limits::{impossible, is_possible};
 use super::outgoing::Outgoing;
+pub use super::sink::CopySink;
+use super::sink::Discard;
 
 /// Bytes asked of the inner stream at once.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -21,41 +23,6 @@ const BUFFER_BYTES: usize = 256 * 1024;
 const HEADER_BYTES: usize = 5;
 /// `BackendKeyData` of protocol 3.0: header, process id, secret key.
 const KEY_DATA_BYTES: usize = HEADER_BYTES + 8;
-
-/// Receives the rows of COPY OUT. Called on the connection's task: must not block and must not use the session.
-pub trait CopySink: Send {
-    /// Pending (the waker kept) stops the reading of the socket until the waker is woken.
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()>;
-
-    /// A COPY began; `binary` is its format.
-    fn begin(&mut self, binary: bool);
-
-    /// A piece of one `CopyData` body. In text format one message is one row with its newline.
-    ///
-    /// `ends_message` is true exactly once per message, on its last piece; that piece may be empty only if the message is.
-    fn data(&mut self, fragment: &[u8], ends_message: bool);
-
-    /// The COPY's last row was given. Its success is known only when the query returns; where that holds several, another may begin.
-    fn end(&mut self);
-
-    /// Itself, for who gave it away and wants to know its type again.
-    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send>;
-}
-
-/// Swallows what an abandoned COPY still sends.
-struct Discard;
-
-impl CopySink for Discard {
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<()> {
-        Poll::Ready(())
-    }
-    fn begin(&mut self, _: bool) {}
-    fn data(&mut self, _: &[u8], _: bool) {}
-    fn end(&mut self) {}
-    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send> {
-        self
-    }
-}
 
 /// What identifies a backend to a cancel request.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,6 +34,10 @@ pub(super) struct BackendKey {
 }
 
 #[derive(Default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, in any combination"
+)]
 struct Shared {
     sink: Option<Box<dyn CopySink>>,
     /// Set while the connection waits for the sink, so that taking the sink away starts it again.
@@ -77,6 +48,8 @@ struct Shared {
     /// True once statements may hold escaped bytes.
     unescapes: bool,
     n_errors: u64,
+    /// True once the server was ready for the first time.
+    is_established: bool,
     key: Option<BackendKey>,
 }
 
@@ -166,8 +139,8 @@ enum State {
     Divert(usize),
     /// So many bytes of a swallowed message's body are still to come.
     Swallow(usize),
-    /// Not the protocol: to wait for what such a header announces could be for ever.
-    Lost,
+    /// A message of this tag and length cannot be, and is not waited for.
+    Impossible(u8, u32),
 }
 
 /// A stream whose reads go through the tap, and whose statements may hold escaped bytes (`outgoing`).
@@ -231,7 +204,7 @@ impl<S> Tap<S> {
                     self.state = after(State::Pass, left - n);
                     n
                 }
-                State::Lost => return,
+                State::Impossible(..) => return,
                 State::Divert(left) => {
                     let n = left.min(bytes.len());
                     if let Some(sink) = &mut shared.sink {
@@ -291,9 +264,10 @@ fn begin_message(bytes: &[u8], at_eof: bool, shared: &mut Shared) -> Option<(Sta
         return at_eof.then_some((CUT_OFF, 0));
     };
     let [tag, length @ ..] = *header;
-    let length = u32::from_be_bytes(length) as usize;
-    if !frames::is_plausible(tag, length) {
-        return Some((State::Lost, 0));
+    let said = u32::from_be_bytes(length);
+    let length = said as usize;
+    if !is_possible(tag, length, shared.is_established) {
+        return Some((State::Impossible(tag, said), 0));
     }
     let body = length - 4;
     match tag {
@@ -336,7 +310,10 @@ fn begin_message(bytes: &[u8], at_eof: bool, shared: &mut Shared) -> Option<(Sta
             shared.copying = false;
             shared.n_errors += 1;
         }
-        b'Z' => shared.copying = false,
+        b'Z' => {
+            shared.copying = false;
+            shared.is_established = true;
+        }
         _ => {}
     }
     Some((State::Pass(length + 1), 0))
@@ -352,8 +329,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
         let filled = out.filled().len();
         loop {
             this.drain(out);
-            if this.state == State::Lost && out.filled().len() == filled {
-                return Poll::Ready(Err(frames::lost()));
+            if let State::Impossible(tag, length) = this.state
+                && out.filled().len() == filled
+            {
+                return Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    impossible(tag, length),
+                )));
             }
             if out.filled().len() > filled || out.remaining() == 0 || this.at_eof {
                 return Poll::Ready(Ok(()));

@@ -39,6 +39,7 @@ impl AsyncRead for Pieces {
 struct Seen {
     events: Vec<String>,
     open: Vec<u8>,
+    refused: Option<String>,
 }
 
 #[derive(Clone, Default)]
@@ -108,8 +109,11 @@ fn read_all(
         let mut out = ReadBuf::new(&mut room);
         match Pin::new(&mut tap).poll_read(&mut cx, &mut out) {
             Poll::Ready(Ok(())) => {}
-            // What came before the error has passed.
-            Poll::Ready(Err(_)) => break,
+            Poll::Ready(Err(problem)) => {
+                assert_eq!(problem.kind(), io::ErrorKind::InvalidData);
+                recorder.0.lock().unwrap().refused = Some(problem.to_string());
+                break;
+            }
             Poll::Pending => continue,
         }
         if out.filled().is_empty() {
@@ -179,9 +183,38 @@ proptest! {
         bytes in prop::collection::vec(any::<u8>(), 0..200),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
     ) {
-        let (got, _) = read_all(split(&bytes, &cuts), 16, 7, false);
-        prop_assert!(bytes.starts_with(&got));
+        let (got, seen) = read_all(split(&bytes, &cuts), 16, 7, false);
+        if seen.refused.is_some() {
+            prop_assert!(bytes.starts_with(&got));
+        } else {
+            prop_assert_eq!(got, bytes);
+        }
     }
+}
+
+#[test]
+fn a_message_too_long_is_refused_at_its_header() {
+    let ready = message(b'Z', b"I");
+    let announced = |tag: u8, length: u32| [&[tag][..], &length.to_be_bytes()].concat();
+    let read = |bytes: &[u8]| read_all(vec![bytes.to_vec()], 64, 50, false);
+    // Nobody is known yet: no message may be long.
+    for tag in [b'R', b'E', b'D', b'S'] {
+        let (passed, seen) = read(&announced(tag, 30_001));
+        assert_eq!(passed, b"");
+        assert!(seen.refused.unwrap().contains("30001 bytes"), "{tag}");
+    }
+    for (tag, longest) in [(b'D', (1 << 30) + 5), (b'E', 16 << 20), (b'C', 30_000)] {
+        let fits = [&ready[..], &announced(tag, longest)].concat();
+        assert_eq!(read(&fits).1.refused, None);
+        let (passed, seen) = read(&[&ready[..], &announced(tag, longest + 1)].concat());
+        assert_eq!(passed, ready);
+        assert!(
+            seen.refused.unwrap().contains("longer than any may be"),
+            "{tag}"
+        );
+    }
+    let (_, seen) = read(b"HTTP/1.1 400 Bad Request");
+    assert!(seen.refused.unwrap().contains("longer than any may be"));
 }
 
 /// Stops the tap until it is opened.

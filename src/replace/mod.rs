@@ -156,7 +156,7 @@ impl Run<'_> {
             self.server.clone(),
             self.scratch.dbname().to_owned(),
         )));
-        let outcome = self.try_all(second).await;
+        let outcome = Box::pin(self.try_all(second)).await;
         let is_done = outcome.as_ref().is_ok_and(|report| report.kept.is_some());
         if is_done {
             litter.keep();

@@ -12,7 +12,7 @@ use super::select::Selection;
 use super::shared::Shared;
 use super::target::{self, TargetFacts};
 use super::wanted::Wanted;
-use super::{Chosen, clean, create, preflight, text};
+use super::{Chosen, clean, create, preflight, text, untrusted};
 use crate::archive::Archive;
 use crate::archive::manifest::Scope;
 use crate::error::{Error, Result};
@@ -61,6 +61,7 @@ pub(super) async fn examine(
         session,
         begins_with_database,
     } = open(&shared.settings, options, &mut findings).await?;
+    untrusted::check_user(&session, options, &mut findings).await?;
     let found = if begins_with_database {
         None
     } else {

@@ -268,6 +268,7 @@ impl Bond {
             check: _,
             verify_chunks: _,
             salvage,
+            untrusted,
             resume: _,
             index_memory_mib: _,
             index_workers: _,
@@ -287,6 +288,7 @@ impl Bond {
             ("--role", format!("{role:?}")),
             ("--text-encoding", format!("{text_encoding:?}")),
             ("--salvage", salvage.to_string()),
+            ("--untrusted", untrusted.to_string()),
         ];
         Bond {
             format: FORMAT,

@@ -14,6 +14,8 @@ mod clean;
 mod closure;
 mod copy_in;
 pub(crate) mod create;
+#[cfg(test)]
+mod damage_tests;
 mod definitions;
 mod examine;
 mod executor;
@@ -45,6 +47,7 @@ mod target;
 mod tasks;
 mod text;
 mod triggers;
+mod untrusted;
 mod wanted;
 mod work;
 mod worker;
@@ -94,8 +97,9 @@ pub async fn restore(
     options: &RestoreOptions,
     progress: Arc<dyn Progress>,
 ) -> Result<RestoreReport> {
+    let options = &untrusted::narrowed(options);
     let chosen = globals::of_database(archive, target, options).await?;
-    restore_chosen(archive, target, options, chosen, progress).await
+    Box::pin(restore_chosen(archive, target, options, chosen, progress)).await
 }
 
 /// Restores the entries of `archive`, which holds no rows, with rows that come from `feed`; the rest is as in [`restore`].
@@ -111,7 +115,7 @@ pub(crate) async fn restore_fed(
 ) -> Result<RestoreReport> {
     let mut chosen = globals::of_database(archive, target, options).await?;
     chosen.feed = Some(feed);
-    restore_chosen(archive, target, options, chosen, progress).await
+    Box::pin(restore_chosen(archive, target, options, chosen, progress)).await
 }
 
 /// The chosen entries, as text that the target understands.
@@ -152,7 +156,8 @@ async fn restore_chosen(
         indexes,
         damages,
         lost,
-    } = prove(archive, options, &mut chosen, &progress).await?;
+        doubts,
+    } = Box::pin(prove(archive, options, &mut chosen, &progress)).await?;
     clock.lap("verify");
 
     let chunks = archive.repository().chunks(1);
@@ -160,7 +165,8 @@ async fn restore_chosen(
     let shared = Arc::new(shared);
     let work = chosen.work(archive, target);
     let guard = CancelOnDrop::new(&shared);
-    let examined = examine::examine(archive, &shared, options, &chosen, &indexes).await?;
+    let examining = examine::examine(archive, &shared, options, &chosen, &indexes);
+    let examined = Box::pin(examining).await?;
     let bond = Some(Bond::new(
         archive.name().as_str(),
         &archive.seal().to_string(),
@@ -172,6 +178,7 @@ async fn restore_chosen(
         ..
     } = chosen;
     let mut warnings = examined.refuse(archive, work, damages).await?;
+    warnings.extend(doubts);
     let source = &archive.manifest().source;
     if let Some(reason) = preflight::moves_rows(source, &examined.facts) {
         let roots = selection.route_partitions(Route::ByCollation);
@@ -303,6 +310,8 @@ struct Proved {
     damages: Vec<String>,
     /// What cannot be restored of rows, where that is accepted; the indexes are without it.
     lost: Vec<LostRows>,
+    /// What proves less than it could.
+    doubts: Vec<String>,
 }
 
 /// Reads and proves what is to be restored.
@@ -312,14 +321,15 @@ async fn prove(
     chosen: &mut Chosen,
     progress: &Arc<dyn Progress>,
 ) -> Result<Proved> {
-    let (mut indexes, mut damages) = match &chosen.feed {
-        Some(feed) => {
-            let wanted = feed.indexes().into_iter();
-            let wanted = wanted.filter(|index| chosen.selection.has(index.entry));
-            let wanted = wanted.map(|index| (index.entry, index)).collect();
-            (wanted, Vec::new())
-        }
-        None => prove::read_indexes(archive, &chosen.selection).await?,
+    let mut doubts = Vec::new();
+    let (mut indexes, mut damages) = if let Some(feed) = &chosen.feed {
+        let wanted = feed.indexes().into_iter();
+        let wanted = wanted.filter(|index| chosen.selection.has(index.entry));
+        let wanted = wanted.map(|index| (index.entry, index)).collect();
+        (wanted, Vec::new())
+    } else {
+        doubts.extend(prove::check_announced(archive).await?);
+        prove::read_indexes(archive, &chosen.selection).await?
     };
     if let Some(declared) = chosen.declared.take() {
         indexes = declared.indexes(indexes).await?;
@@ -343,6 +353,7 @@ async fn prove(
         indexes,
         damages,
         lost,
+        doubts,
     })
 }
 
@@ -364,6 +375,7 @@ pub async fn check_target(
     target: &ConnSettings,
     options: &RestoreOptions,
 ) -> Result<Foreseen> {
+    let options = &untrusted::narrowed(options);
     let chosen = globals::of_database(archive, target, options).await?;
     let (indexes, damages) = prove::read_indexes(archive, &chosen.selection).await?;
     let chunks = archive.repository().chunks(1);

@@ -65,6 +65,9 @@ pub struct RestoreOptions {
     /// Go on where an earlier restore of the same archive into the same database ended, by the journal that it left there. Begins anew
     /// where that had not begun.
     pub resume: bool,
+    /// Somebody else may have made the archive: no planner statistics and no subscriptions are taken from it, and a user whose rights
+    /// reach beyond the database is refused, because the archive's statements run with them.
+    pub untrusted: bool,
     /// Memory in MiB for all index builds together, shared out by how many may run at once; `None` leaves the server's setting.
     pub index_memory_mib: Option<u32>,
     /// Parallel workers of the server for one index build; `None` leaves the server's setting.
@@ -93,6 +96,7 @@ impl Default for RestoreOptions {
             verify_chunks: true,
             salvage: false,
             resume: false,
+            untrusted: false,
             index_memory_mib: None,
             index_workers: None,
         }

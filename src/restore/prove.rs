@@ -9,8 +9,10 @@ use super::report::object_of;
 use super::select::Selection;
 use crate::archive::chunks::{check_stored, trash_key};
 use crate::archive::index::TableIndex;
-use crate::archive::{Archive, ChunkRef, ChunkStore, Digest, Fingerprint};
-use crate::error::Result;
+use crate::archive::records::RecordKey;
+use crate::archive::repository::manifest_key;
+use crate::archive::{AnnouncedAs, Archive, ChunkRef, ChunkStore, Digest, Fingerprint};
+use crate::error::{Error, Result};
 use crate::progress::{Event, Progress};
 use crate::toc::EntryId;
 
@@ -23,6 +25,24 @@ const LISTED_MAX: usize = 20;
 const AT_ONCE_MAX: usize = 5;
 /// Chunk folders that are listed at once.
 const LISTINGS_AT_ONCE: usize = 8;
+
+/// Refuses a manifest that is not the one that was written under this name; gives a warning where nothing says so.
+pub(super) async fn check_announced(archive: &Archive) -> Result<Option<String>> {
+    match archive.announced().await? {
+        AnnouncedAs::This => Ok(None),
+        AnnouncedAs::Another => Err(Error::corrupt(
+            format_args!("archive {}", archive.name()),
+            manifest_key(archive.name()),
+            "is not the manifest that was announced; nothing was changed",
+        )),
+        AnnouncedAs::Unknown(problem) => {
+            let key = RecordKey::Announced(archive.name().clone()).key();
+            Ok(Some(format!(
+                "{key} {problem}: nothing proves that the manifest is the one that was written"
+            )))
+        }
+    }
+}
 
 /// Reads the data index and keeps the tables of chosen entries. The second value lists what is unsound in it.
 pub(super) async fn read_indexes(

@@ -16,7 +16,7 @@ pub use escape::{ReadText, SentText, escape, escaped_byte, has_escapes, unescape
 pub use ident::{Ident, QualifiedName, leading_quoted};
 pub use literal::{Condition, DollarQuoted, Literal};
 pub use pattern::{Pattern, PatternScope};
-pub use printable::{printable, shown};
+pub use printable::{printable, shown, shown_json};
 pub use secrets::hide_passwords;
 pub use statement::{DatabaseName, Fragment, Grantee, Piece, Role, Sql};
 

@@ -161,13 +161,14 @@ impl<'de> Deserialize<'de> for Sql {
         }
         let stored = Stored::deserialize(deserializer)
             .map_err(|_| de::Error::custom("a statement is a string or an array of pieces"))?;
-        Ok(match stored {
-            Stored::Text(text) if text.is_empty() => Sql::default(),
-            Stored::Text(text) => Sql {
-                pieces: vec![Piece::Text(text)],
-            },
-            Stored::Pieces(pieces) => Sql { pieces },
-        })
+        let pieces = match stored {
+            Stored::Text(text) => vec![Piece::Text(text)],
+            Stored::Pieces(pieces) => pieces,
+        };
+        // Somebody else may have written it: empty and adjacent texts are joined as our own are.
+        let mut sql = Sql::default();
+        Sql { pieces }.append(&mut sql);
+        Ok(sql)
     }
 }
 

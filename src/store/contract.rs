@@ -129,3 +129,17 @@ async fn an_empty_object_is_an_object(store: &dyn Store) {
     assert_eq!(store.get(&key).await.unwrap(), Some(Bytes::new()));
     store.delete(&key).await.unwrap();
 }
+
+/// Also part of it, but not of [`check`], because some stores take long for it: `key` must be an object of more bytes than any may have.
+pub(crate) async fn refuses_what_is_too_large(store: &dyn Store, key: &Key) {
+    let error = store.get(key).await.unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("more than any file of a repository may"),
+        "{text}"
+    );
+    assert_eq!(
+        store.get_range(key, 0..3).await.unwrap(),
+        Some(Bytes::from_static(&[0; 3]))
+    );
+}

@@ -1,8 +1,10 @@
 //! A store in a folder. Objects are files; a file is written elsewhere in the folder, made durable, then published under its name.
 
+mod read;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +13,8 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Key, Put, Store, Stored, is_segment, store_error};
+use self::read::{read_bounded, read_range};
+use super::{Key, Put, Store, Stored, check_size, is_segment, store_error};
 use crate::error::{BoxError, Error, Result};
 use crate::progress::{Progress, Silent};
 use crate::retry::{Patience, Trying};
@@ -251,10 +254,14 @@ impl Store for LocalStore {
 
     async fn get(&self, key: &Key) -> Result<Option<Bytes>> {
         let wanted = key.clone();
-        self.run(key, "get", move |store| {
-            absent_is_none(fs::read(store.path(&wanted)).map(Bytes::from))
-        })
-        .await
+        let read = self.run(key, "get", move |store| {
+            absent_is_none(read_bounded(&store.path(&wanted)))
+        });
+        match read.await? {
+            Some(Ok(bytes)) => Ok(Some(bytes)),
+            Some(Err(n_bytes)) => check_size(self.location(), key, n_bytes).map(|()| None),
+            None => Ok(None),
+        }
     }
 
     async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Option<Bytes>> {
@@ -424,16 +431,6 @@ fn absent_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-fn read_range(path: &Path, range: &Range<u64>) -> io::Result<Bytes> {
-    let mut file = File::open(path)?;
-    let end = range.end.min(file.metadata()?.len());
-    let n_bytes = end.saturating_sub(range.start);
-    let mut bytes = Vec::with_capacity(usize::try_from(n_bytes).unwrap_or(0));
-    file.seek(SeekFrom::Start(range.start.min(end)))?;
-    file.take(n_bytes).read_to_end(&mut bytes)?;
-    Ok(bytes.into())
-}
-
 fn describe(key: Key, metadata: &fs::Metadata) -> Stored {
     let since_1970 = metadata
         .modified()
@@ -479,12 +476,53 @@ fn collect(folder: &Path, prefix: &str, found: &mut Vec<Stored>) -> io::Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{OBJECT_BYTES_MAX, contract};
 
     #[tokio::test]
     async fn a_folder_keeps_the_contract() {
         let folder = tempfile::tempdir().unwrap();
         let store = LocalStore::create(folder.path().join("a/b")).await.unwrap();
-        super::super::contract::check(&store).await;
+        contract::check(&store).await;
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::create(folder.path()).await.unwrap();
+        // Holes only: a file of 10 GB, and one that is too large by a byte.
+        for n_bytes in [10 << 30, OBJECT_BYTES_MAX + 1] {
+            File::create(folder.path().join("large"))
+                .unwrap()
+                .set_len(n_bytes)
+                .unwrap();
+            contract::refuses_what_is_too_large(&store, &Key::new("large")).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_file_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::create(folder.path()).await.unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(&pipe)
+                .status()
+                .unwrap()
+                .success()
+        );
+        std::os::unix::fs::symlink("/dev/zero", folder.path().join("endless")).unwrap();
+        for name in ["pipe", "endless"] {
+            let key = Key::new(name);
+            assert!(
+                matches!(store.get(&key).await, Err(Error::Store { .. })),
+                "{name}"
+            );
+            assert!(
+                matches!(store.get_range(&key, 0..9).await, Err(Error::Store { .. })),
+                "{name}"
+            );
+        }
     }
 
     #[tokio::test]

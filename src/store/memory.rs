@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Key, Put, Store, Stored};
+use super::{Key, Put, Store, Stored, check_size};
 use crate::error::Result;
 
 /// Objects in a map. Cheap to make; the objects live as long as the store.
@@ -45,7 +45,11 @@ impl Store for MemoryStore {
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Bytes>> {
-        Ok(self.objects().get(key).map(|(bytes, _)| bytes.clone()))
+        let found = self.objects().get(key).map(|(bytes, _)| bytes.clone());
+        if let Some(bytes) = &found {
+            check_size(self.location(), key, bytes.len() as u64)?;
+        }
+        Ok(found)
     }
 
     async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Option<Bytes>> {
@@ -97,5 +101,13 @@ mod tests {
     #[tokio::test]
     async fn memory_keeps_the_contract() {
         super::super::contract::check(&MemoryStore::new()).await;
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_is_refused() {
+        let (store, key) = (MemoryStore::new(), Key::new("large"));
+        let n_bytes = usize::try_from(super::super::OBJECT_BYTES_MAX).unwrap() + 1;
+        store.put_new(&key, vec![0; n_bytes].into()).await.unwrap();
+        super::super::contract::refuses_what_is_too_large(&store, &key).await;
     }
 }

@@ -86,6 +86,19 @@ impl fmt::Display for Key {
     }
 }
 
+/// No object of a repository is larger: chunks hold at most 64 MiB, and manifests name few of them. What is larger was put there by
+/// somebody else, and is refused before it fills the memory.
+pub const OBJECT_BYTES_MAX: u64 = 128 << 20;
+
+/// Refuses an object of more than [`OBJECT_BYTES_MAX`].
+fn check_size(location: impl fmt::Display, key: impl fmt::Display, n_bytes: u64) -> Result<()> {
+    if n_bytes <= OBJECT_BYTES_MAX {
+        return Ok(());
+    }
+    let problem = format_args!("has {n_bytes} bytes, more than any file of a repository may");
+    Err(Error::corrupt(location, key, problem))
+}
+
 /// What a listing knows of a stored object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
@@ -116,10 +129,10 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn location(&self) -> String;
 
     /// Stores `bytes` under `key` unless something stands there. Durable only after the next [`Store::flush`].
-    /// After a crash of the machine before that the object may be gone; it is never there in part.
+    /// After a crash of the machine before that the object may be gone; it is never there in part. At most [`OBJECT_BYTES_MAX`].
     async fn put_new(&self, key: &Key, bytes: Bytes) -> Result<Put>;
 
-    /// The whole object, `None` if there is none.
+    /// The whole object, `None` if there is none. One of more than [`OBJECT_BYTES_MAX`] is [`Error::Corrupt`], and is not read.
     async fn get(&self, key: &Key) -> Result<Option<Bytes>>;
 
     /// A byte range of the object, cut off at its end; `None` if there is no object.

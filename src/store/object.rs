@@ -21,7 +21,7 @@ use object_store::{
 };
 
 use self::service::Service;
-use super::{Key, Put, Store, Stored, Variables, is_segment};
+use super::{Key, Put, Store, Stored, Variables, check_size, is_segment};
 use crate::config::Place;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -147,9 +147,16 @@ impl BucketStore {
                 range: range.clone().map(GetRange::Bounded),
                 ..GetOptions::default()
             };
-            let got = async { plain.get_opts(&path, options).await?.bytes().await };
+            let got = async {
+                let found = plain.get_opts(&path, options).await?;
+                let n_bytes = found.range.end.saturating_sub(found.range.start);
+                if let Err(too_large) = check_size(&self.location, key, n_bytes) {
+                    return Ok(Err(too_large));
+                }
+                found.bytes().await.map(Ok)
+            };
             match got.await {
-                Ok(bytes) => return Ok(Some(bytes)),
+                Ok(bytes) => return bytes.map(Some),
                 Err(error) if range.is_some() && trouble::is_beyond_end(&error) => return Ok(None),
                 Err(error) => match trying.again(&error).await {
                     Ok(()) => {}

@@ -14,7 +14,7 @@ use crate::archive::name::ArchiveName;
 use crate::archive::records::{Announced, Drilled, Ran, RecordKey, Removed, Verified};
 use crate::archive::sealed;
 use crate::error::{Error, Result};
-use crate::store::{Key, Put};
+use crate::store::{Key, OBJECT_BYTES_MAX, Put};
 
 impl Repository {
     /// A name that no archive has and none had: `wanted`, or `wanted` with a number.
@@ -41,6 +41,16 @@ impl Repository {
     /// or a whole one (when only the store's answer was lost).
     pub async fn commit(&self, manifest: &Manifest) -> Result<Archive> {
         let (bytes, seal) = self.sealed_manifest(manifest)?;
+        if bytes.len() as u64 > OBJECT_BYTES_MAX {
+            return Err(Error::failed(
+                format_args!("archive {}", manifest.name),
+                format_args!(
+                    "its manifest would have {} bytes, and no reader takes more than {OBJECT_BYTES_MAX}",
+                    bytes.len()
+                ),
+                "leave out by a pattern what cannot be saved, so that it is not listed object by object",
+            ));
+        }
         let store = self.store();
         store.flush().await?;
         let announced = Announced {

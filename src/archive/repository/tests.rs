@@ -446,3 +446,72 @@ async fn long_lines_and_damaged_lines_of_a_stream() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn a_list_that_names_its_chunks_again_is_refused_before_it_is_long() {
+    let store = Arc::new(MemoryStore::new());
+    let repository = fixture::repository(Arc::clone(&store) as Arc<dyn Store>).await;
+    let archive = dump(&repository, "shop-1", &shop()).await.unwrap();
+    let with_toc = async |name: &str, n_times: usize, n_entries: u64| {
+        let mut manifest = archive.manifest().clone();
+        manifest.name = name.parse().unwrap();
+        manifest.toc = manifest.toc.repeat(n_times);
+        manifest.totals.n_entries = n_entries;
+        let archive = repository.commit(&manifest).await.unwrap();
+        archive.entries().await.unwrap_err().to_string()
+    };
+    let n = archive.manifest().totals.n_entries;
+    // A hundred thousand times the same: the first repetition is one too many.
+    let again = with_toc("again", 100_000, n * 100_000).await;
+    assert!(
+        again.contains(&format!("has entry 0 where {n} belongs")),
+        "{again}"
+    );
+    let fewer = with_toc("fewer", 1, n - 1).await;
+    assert!(fewer.contains("has more than"), "{fewer}");
+    let more = with_toc("more", 1, n + 1).await;
+    assert!(
+        more.contains(&format!("has {n} entries instead of {}", n + 1)),
+        "{more}"
+    );
+}
+
+#[tokio::test]
+async fn a_chunk_that_would_unpack_to_more_than_it_says_is_refused_before_it_does() {
+    let store = Arc::new(MemoryStore::new());
+    let repository = fixture::repository(Arc::clone(&store) as Arc<dyn Store>).await;
+    // 1 GiB of nothing in some ten kilobytes.
+    let mut bomb = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    bomb.include_checksum(true).unwrap();
+    bomb.include_contentsize(true).unwrap();
+    bomb.set_pledged_src_size(Some(1 << 30)).unwrap();
+    let nothing = vec![0; 1 << 20];
+    for _ in 0..1024 {
+        std::io::Write::write_all(&mut bomb, &nothing).unwrap();
+    }
+    let stored = bomb.finish().unwrap();
+    assert!(stored.len() < 200_000, "{}", stored.len());
+    let digest = crate::archive::Digest::of(&stored);
+    for (said, problem) in [
+        (1 << 30, "more than any chunk may"),
+        (64 << 20, "are expected"),
+        (5, "are expected"),
+    ] {
+        let chunk = crate::archive::ChunkRef {
+            chunk: digest,
+            stored_bytes: stored.len() as u64,
+            chunk_bytes: said,
+        };
+        store
+            .put_new(&chunk.key(), stored.clone().into())
+            .await
+            .unwrap();
+        let error = repository
+            .chunks(1)
+            .get(&chunk)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(problem), "{said}: {error}");
+    }
+}

@@ -1,5 +1,6 @@
 //! `pgark sql`: an archive as a plain SQL script, so that nobody is locked in.
 
+mod guard;
 mod pages;
 mod rows;
 
@@ -13,8 +14,9 @@ use super::target::{Readers, Target};
 use super::{Context, choose, exit::Outcome, human, place};
 use crate::archive::index::{CopyFormat, TableIndex};
 use crate::archive::manifest::Scope;
+use crate::archive::marker::random_id;
 use crate::archive::{Archive, Manifest};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pg::pin::{RestorePins, pin_restore_session};
 use crate::pg::version::{ServerVersion, V12};
 use crate::selection::{RowsOf, is_content};
@@ -29,6 +31,7 @@ Examples:
   pgark sql shop-2026 --data -f shop.sql          with all rows, as COPY blocks for psql or pgark exec
   pgark sql --data --inserts | other-client       with all rows, as INSERTs for any client
   pgark sql --data | pgark exec -d shop_new -1 -f -
+  pgark sql --no-restrict | other-client          definitions only, without psql's \\restrict
 
 The script of an archive of globals holds the password hashes of the roles.
 
@@ -51,6 +54,10 @@ pub(crate) struct SqlScript {
     /// Rows as INSERT statements instead of COPY blocks
     #[arg(long, requires = "data")]
     inserts: bool,
+    /// Without the line `\restrict`, which only psql and pgark exec know: for other clients. --inserts implies it. With it psql runs
+    /// no commands of its own that somebody may have put into the archive; one from before August 2025 does not know it
+    #[arg(long)]
+    no_restrict: bool,
     /// Only the entries of a list that `pgark show --list` wrote; - is standard input. The order stays pgark's
     #[arg(short = 'L', long, value_name = "FILE")]
     use_list: Option<PathBuf>,
@@ -126,6 +133,19 @@ fn text_encoding(manifest: &Manifest) -> &'static str {
     }
 }
 
+/// Refuses text of an archive that psql would not take for SQL alone.
+fn check(text: &[u8]) -> Result<()> {
+    let Some(problem) = guard::problem_of(text) else {
+        return Ok(());
+    };
+    let beginning: String = String::from_utf8_lossy(text).chars().take(60).collect();
+    Err(Error::failed(
+        format_args!("a statement that begins {beginning:?}"),
+        format_args!("is no SQL for a script: {problem}"),
+        "somebody may have made this archive to harm: `pgark restore` runs no commands of psql",
+    ))
+}
+
 /// Rows that belong to the definition: an extension's configuration tables.
 fn is_configuration(entry: &Entry) -> bool {
     RowsOf::entry(entry) == RowsOf::Configuration
@@ -148,6 +168,12 @@ struct Script<'a> {
 impl Script<'_> {
     async fn write(&mut self, archive: &Archive, entries: &[Entry]) -> Result<()> {
         let manifest = archive.manifest();
+        // Nobody who made the archive can know the word that ends it.
+        let restricts = !(self.options.no_restrict || self.options.inserts);
+        let key = restricts.then(random_id);
+        if let Some(key) = &key {
+            self.out.write(format!("\\restrict {key}\n\n").as_bytes())?;
+        }
         self.head(manifest)?;
         let wanted: Vec<&Entry> = entries.iter().filter(|entry| self.wants(entry)).collect();
         let n_before = wanted.partition_point(|entry| entry.stage < Stage::Privileges);
@@ -165,6 +191,10 @@ impl Script<'_> {
         }
         for entry in last {
             self.entry(entry, manifest).await?;
+        }
+        if let Some(key) = key {
+            self.out
+                .write(format!("\n\\unrestrict {key}\n").as_bytes())?;
         }
         self.comment(&format!("End of archive {}", manifest.name))
     }
@@ -277,6 +307,7 @@ impl Script<'_> {
             DataOf::Table {
                 target, via_root, ..
             } => {
+                check(&unescape(&via_root.as_ref().unwrap_or(target).text()))?;
                 let table = Table {
                     target: via_root.as_ref().unwrap_or(target),
                     index: &index,
@@ -321,7 +352,10 @@ impl Script<'_> {
     }
 
     fn statement(&mut self, statement: &Sql) -> Result<()> {
-        self.out.write(&unescape(&statement.text()))?;
+        let text = statement.text();
+        let text = unescape(&text);
+        check(&text)?;
+        self.out.write(&text)?;
         self.out.write(b";\n")
     }
 }

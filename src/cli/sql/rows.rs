@@ -1,5 +1,6 @@
 //! Rows of an archive in a script: COPY blocks, whose bytes pass untouched, or INSERT statements. Only one chunk and one row are held.
 
+use super::guard::RowGuard;
 use super::pages::first_row;
 use crate::archive::Archive;
 use crate::archive::index::{CopyFormat, TableIndex};
@@ -83,6 +84,15 @@ impl RowWriter {
     /// Rows as one statement each.
     pub(super) async fn inserts(&mut self, table: &Table<'_>, out: &mut Target<'_>) -> Result<()> {
         let Some(columns) = table.columns() else {
+            // Each row is an empty line, so their number cannot be made up.
+            if table.index.n_rows != table.index.n_bytes {
+                let problem = "says more or fewer rows than there are bytes";
+                return Err(Error::corrupt(
+                    "the data index",
+                    "a table without columns",
+                    problem,
+                ));
+            }
             let insert = sql!["INSERT INTO ", table.target, " DEFAULT VALUES;\n"].text();
             for _ in 0..table.index.n_rows {
                 out.write(&unescape(&insert))?;
@@ -147,6 +157,7 @@ impl RowWriter {
         out: &mut Target<'_>,
     ) -> Result<()> {
         let mut held = Vec::new();
+        let mut guard = RowGuard::default();
         for piece in index.segments.iter().flat_map(|segment| &segment.pieces) {
             let bytes = self.pieces.read(piece).await?;
             match (index.format, style) {
@@ -161,7 +172,12 @@ impl RowWriter {
                     }
                     held.drain(..n_done);
                 }
-                (CopyFormat::Text, Style::Copy) => out.write(&bytes)?,
+                (CopyFormat::Text, Style::Copy) if guard.passes(&bytes) => out.write(&bytes)?,
+                (CopyFormat::Text, Style::Copy) => {
+                    let problem =
+                        "a line of them would end the rows of a script; no server writes such";
+                    return Err(Error::corrupt(piece.chunk_ref().key(), "its rows", problem));
+                }
                 (CopyFormat::Text, Style::Each(..)) => {
                     for part in bytes.split_inclusive(|byte| *byte == b'\n') {
                         held.extend_from_slice(part);
@@ -176,7 +192,7 @@ impl RowWriter {
                 return Ok(());
             }
         }
-        if held.is_empty() {
+        if held.is_empty() && guard.is_whole() {
             Ok(())
         } else {
             Err(Error::corrupt(

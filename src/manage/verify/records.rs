@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::de::DeserializeOwned;
 
 use super::report::Finding;
+use crate::archive::AnnouncedAs;
 use crate::archive::digest::Digest;
 use crate::archive::marker::Marker;
 use crate::archive::name::ArchiveName;
@@ -116,18 +117,16 @@ async fn check_announcement(
 ) -> Result<()> {
     let key = manifest_key(name);
     let record = RecordKey::Announced(name.clone());
-    let problem = match repository.record::<Announced>(&record).await {
-        Ok(Some(announced)) if announced.manifest == seal => None,
-        Ok(Some(_)) => {
+    let problem = match repository.announced_as(name, seal).await? {
+        AnnouncedAs::This => None,
+        AnnouncedAs::Another => {
             findings.push(
                 Finding::damage(Some(name), &key, "is not the manifest that was announced")
                     .affecting("the whole archive"),
             );
             None
         }
-        Ok(None) => Some("is missing".to_owned()),
-        Err(Error::Corrupt { problem, .. }) => Some(problem),
-        Err(other) => return Err(other),
+        AnnouncedAs::Unknown(problem) => Some(problem),
     };
     if let Some(problem) = problem {
         findings.push(

@@ -60,6 +60,7 @@ pub struct Splitter {
     column: u64,
     state: State,
     statement: Begun,
+    n_commands: u64,
 }
 
 /// Where `next` is. Numbers of bytes are places in the buffer, others are lines where something began.
@@ -112,11 +113,17 @@ impl Default for Splitter {
             column: 0,
             state: State::Plain,
             statement: Begun::default(),
+            n_commands: 0,
         }
     }
 }
 
 impl Splitter {
+    /// How many commands of psql were passed over, all of them harmless; others are errors.
+    pub fn n_commands(&self) -> u64 {
+        self.n_commands
+    }
+
     /// Adds bytes of the script.
     pub fn push(&mut self, bytes: &[u8]) {
         let gone = self.start;

@@ -209,6 +209,7 @@ impl Splitter {
         let is_harmless = matches!(command, b"\\restrict" | b"\\unrestrict");
         if is_harmless && self.statement.at.is_none() {
             self.state = State::Plain;
+            self.n_commands += 1;
             return Ok(Step::On);
         }
         let command: String = String::from_utf8_lossy(command).chars().take(40).collect();

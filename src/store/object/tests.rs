@@ -47,6 +47,19 @@ async fn a_bucket_keeps_the_contract() {
 }
 
 #[tokio::test]
+async fn what_is_too_large_is_not_fetched() {
+    let s3 = S3Server::start();
+    let store = open(&s3, &s3.place("p")).await.unwrap();
+    let key = Key::new("large");
+    store.put_new(&key, Bytes::from_static(b"x")).await.unwrap();
+    let large = s3.folder().join("p/large");
+    let file = std::fs::File::options().write(true).open(large).unwrap();
+    file.set_len(0).unwrap();
+    file.set_len(crate::store::OBJECT_BYTES_MAX + 1).unwrap();
+    contract::refuses_what_is_too_large(&store, &key).await;
+}
+
+#[tokio::test]
 async fn keys_come_from_the_configuration_or_from_the_usual_variables() {
     let s3 = S3Server::start();
     let by_variables = Place::of(&S3Server::url("p"));

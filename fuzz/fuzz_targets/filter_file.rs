@@ -1,0 +1,4 @@
+//! Feeds `filter_file` of `tests/suite/fuzzing/targets.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| pgark_fuzz::filter_file(bytes));

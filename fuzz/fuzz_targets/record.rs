@@ -1,0 +1,4 @@
+//! Feeds `record` of `tests/suite/fuzzing/targets.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| pgark_fuzz::record(bytes));

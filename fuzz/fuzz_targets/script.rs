@@ -1,0 +1,4 @@
+//! Feeds `script` of `tests/suite/fuzzing/targets.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| pgark_fuzz::script(bytes));
