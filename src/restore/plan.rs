@@ -173,9 +173,10 @@ impl PlanCx<'_> {
         }
         let relation = relation_of(entry);
         let relation = relation.map(|(schema, name)| (schema.to_owned(), name.to_owned()));
-        match relation.is_some_and(|relation| self.unlogged.contains(&relation)) {
-            true => Fate::Goes,
-            false => Fate::Stays,
+        if relation.is_some_and(|relation| self.unlogged.contains(&relation)) {
+            Fate::Goes
+        } else {
+            Fate::Stays
         }
     }
 

@@ -247,14 +247,14 @@ fn renamed((from, to): &(String, String)) -> Renamed {
 /// The statements that make `public` as it was before the restore began. A run that goes on finds them in the journal.
 async fn public_again(session: &Session, shared: &Shared) -> Result<Vec<String>> {
     let notes = shared.journal.get().map(|journal| &journal.notes);
-    let noted = notes
+    let known = notes
         .into_iter()
         .flatten()
         .find_map(|(_, note)| match note {
             Note::PublicAgain(statements) => Some(statements.clone()),
             _ => None,
         });
-    if let Some(statements) = noted {
+    if let Some(statements) = known {
         return Ok(statements);
     }
     let statements = state_of_public(session).await?;

@@ -6,14 +6,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use pgark::archive::Archive;
-use pgark::dump::{DumpOptions, survey};
+use pgark::archive::chunker::ChunkSettings;
+use pgark::archive::{Archive, Repository};
+use pgark::dump::{DumpOptions, dump, survey};
 use pgark::error::Error;
 use pgark::manage::diff::{Contents, diff};
 use pgark::progress::{Event, Progress, Silent};
 use pgark::restore::{RestoreOptions, RestoreReport, restore};
+use pgark::store::MemoryStore;
 
 use crate::round_trip::{dump_to_memory, run, settings};
+use crate::support::fault_store::{Fault as StoreFault, FaultStore};
 use crate::support::faulty::{At, Fault, FaultyProxy};
 use crate::support::{Database, Major, Server, majors, pgark};
 
@@ -161,11 +164,11 @@ fn has_journal(target: &Database) -> bool {
 /// What a fault came to.
 #[derive(Debug, Default)]
 struct Tally {
-    n_faults: usize,
-    n_unharmed: usize,
-    n_resumed: usize,
-    /// Of those, how many had rows already.
-    n_with_rows: usize,
+    faults: usize,
+    unharmed: usize,
+    resumed: usize,
+    /// How many of the resumed had rows already.
+    with_rows: usize,
 }
 
 impl Case {
@@ -191,7 +194,7 @@ impl Case {
         } else {
             n_rows = self.go_on(&target, &what).await;
         }
-        if at.n % 10 == 0 {
+        if at.n.is_multiple_of(10) {
             self.oracle_agrees(&target, &what);
         }
         (unharmed, n_rows)
@@ -203,10 +206,10 @@ impl Case {
             .buffer_unordered(LANES);
         let mut tally = Tally::default();
         while let Some((unharmed, n_rows)) = outcomes.next().await {
-            tally.n_faults += 1;
-            tally.n_unharmed += usize::from(unharmed);
-            tally.n_resumed += usize::from(!unharmed);
-            tally.n_with_rows += usize::from(n_rows > 0);
+            tally.faults += 1;
+            tally.unharmed += usize::from(unharmed);
+            tally.resumed += usize::from(!unharmed);
+            tally.with_rows += usize::from(n_rows > 0);
         }
         tally
     }
@@ -214,7 +217,7 @@ impl Case {
 
 /// Half of the majors break before a request is heard, the others when it has been done.
 fn fault_of(major: Major) -> Fault {
-    if major.number() % 2 == 0 {
+    if major.number().is_multiple_of(2) {
         Fault::CutBefore
     } else {
         Fault::CutAfter
@@ -237,7 +240,7 @@ async fn whichever_interaction_is_the_last_a_restore_goes_on_from_there() {
             "PostgreSQL {major}, the server is gone ({fault:?}) at each of {n_interactions} interactions: {tally:?}"
         );
         assert!(
-            tally.n_resumed > n_interactions / 2 && tally.n_with_rows > 10,
+            tally.resumed > n_interactions / 2 && tally.with_rows > 10,
             "{tally:?}"
         );
     }
@@ -258,8 +261,79 @@ async fn a_connection_that_breaks_costs_nothing_or_is_gone_on_from() {
         println!(
             "PostgreSQL {major}, one connection is cut ({fault:?}) at every other of {n_interactions} interactions: {tally:?}"
         );
-        assert!(tally.n_unharmed > 10, "{tally:?}");
+        assert!(tally.unharmed > 10, "{tally:?}");
     }
+}
+
+/// A restore whose store fails; then one with the store as it should be.
+async fn with_a_failing_store(
+    case: &Case,
+    store: &Arc<MemoryStore>,
+    at: u64,
+    only_once: bool,
+) -> bool {
+    let what = format!("call {at}, {only_once}");
+    let failing = FaultStore::new(store.clone(), StoreFault::Refused, at);
+    let failing = if only_once {
+        failing.only_once()
+    } else {
+        failing
+    };
+    let target = case.server.create_database("store");
+    let restoring = async {
+        let repository = Repository::open_for_reading(Arc::new(failing)).await?;
+        let archive = repository.read(case.archive.name()).await?;
+        run(&archive, &target, &options()).await
+    };
+    let outcome = tokio::time::timeout(PATIENCE, restoring)
+        .await
+        .expect("the restore hangs");
+    if outcome.is_ok_and(|report| report.is_complete()) {
+        case.is_as_undisturbed(&target, &what).await;
+        return true;
+    }
+    case.go_on(&target, &what).await;
+    false
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whichever_call_to_the_store_fails_a_restore_goes_on_from_there() {
+    let Some(major) = majors().pop() else { return };
+    let mut case = Case::new(Server::shared(major)).await;
+    let store = Arc::new(MemoryStore::new());
+    let opened = Repository::open_or_create(store.clone(), ChunkSettings::default());
+    let source = settings(&case.source.conninfo());
+    let report = dump(
+        &source,
+        &opened.await.unwrap(),
+        &dump_options(),
+        Arc::new(Silent),
+    )
+    .await;
+    let counting = Arc::new(FaultStore::new(
+        store.clone(),
+        StoreFault::Refused,
+        u64::MAX,
+    ));
+    let repository = Repository::open_for_reading(counting.clone())
+        .await
+        .unwrap();
+    case.archive = repository.read(&report.unwrap().name).await.unwrap();
+    let target = case.server.create_database("counted");
+    run(&case.archive, &target, &options()).await.unwrap();
+    let n_calls = counting.n_calls();
+    let cases = (0..n_calls).flat_map(|at| [(at, false), (at, true)]);
+    let outcomes: Vec<bool> = futures::stream::iter(cases)
+        .map(|(at, only_once)| with_a_failing_store(&case, &store, at, only_once))
+        .buffer_unordered(LANES)
+        .collect()
+        .await;
+    let n_unharmed = outcomes.iter().filter(|unharmed| **unharmed).count();
+    println!(
+        "{n_calls} calls to the store, failing once or from then on: {n_unharmed} unharmed of {}",
+        outcomes.len()
+    );
+    assert!(n_calls > 10 && outcomes.len() - n_unharmed > 10);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -274,7 +348,7 @@ async fn garbled_answers_end_in_an_error_and_are_gone_on_from() {
     };
     let tally = case.break_all((0..n_interactions).step_by(7).map(at)).await;
     println!("PostgreSQL {major}, every seventh answer is garbled: {tally:?}");
-    assert!(tally.n_resumed > 0, "{tally:?}");
+    assert!(tally.resumed > 0, "{tally:?}");
 }
 
 /// Counts what happens, and tells when enough has.
