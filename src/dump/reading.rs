@@ -56,6 +56,8 @@ pub(super) struct Read {
     pub spent: Spent,
 }
 
+/// The connection that holds the snapshot and all locks, as errors name it.
+pub(super) const FIRST_CONNECTION: &str = "the dump's first connection";
 /// How often to look whether the coordinator's connection still stands.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -224,7 +226,7 @@ async fn lost(coordinator: &Session) -> Error {
         tokio::time::sleep(LOOK).await;
     }
     Error::Failed {
-        object: "the dump's first connection".to_owned(),
+        object: FIRST_CONNECTION.to_owned(),
         problem: "it was lost, and with it the snapshot; no archive was made".to_owned(),
         remedy: "run the dump again: the chunks that are stored already will be found again"
             .to_owned(),

@@ -1,5 +1,6 @@
 //! What the server's limits and a standby's replay mean for a dump: errors that name the setting to change.
 
+use super::reading::FIRST_CONNECTION;
 use super::source::SourceFacts;
 use crate::error::{Error, Result};
 
@@ -8,8 +9,7 @@ pub(super) fn explain(error: Error, facts: &SourceFacts, n_relations: usize) -> 
     let error = facts.lock_table.explain(error, n_relations);
     // A dump's transactions cannot fail to serialize, so on a standby this code is always a conflict with the replay.
     // Who is idle then is disconnected, and may see no more than that.
-    let is_cut = matches!(&error, Error::Sql { source, .. } if source.is_closed());
-    if facts.database.standby && (is_cut || matches!(error.sqlstate(), Some("40001" | "57P01"))) {
+    if facts.database.standby && is_conflict(&error) {
         return Error::Failed {
             object: "the dump's snapshot".into(),
             problem: "the standby gave it up to go on replaying the primary's changes".into(),
@@ -20,6 +20,22 @@ pub(super) fn explain(error: Error, facts: &SourceFacts, n_relations: usize) -> 
         };
     }
     error
+}
+
+/// True if the error comes of a connection that was ended, or of a snapshot that was given up.
+fn is_conflict(error: &Error) -> bool {
+    let told: Option<&tokio_postgres::Error> = match error {
+        Error::Sql { source, .. } => Some(source),
+        Error::Failed { object, source, .. } if object == FIRST_CONNECTION => match source {
+            Some(source) => source.downcast_ref(),
+            None => return true,
+        },
+        _ => None,
+    };
+    told.is_some_and(|told| {
+        let code = told.code().map(tokio_postgres::error::SqlState::code);
+        told.is_closed() || matches!(code, Some("40001" | "57P01"))
+    })
 }
 
 /// Refuses before anything is done what a standby cannot do.

@@ -16,7 +16,7 @@ use super::{Chosen, clean, create, preflight, text, untrusted};
 use crate::archive::Archive;
 use crate::archive::manifest::Scope;
 use crate::error::{Error, Result};
-use crate::pg::pin::{RestorePins, client_encoding, pin_restore_session};
+use crate::pg::pin::{RestorePins, pin_restore_session};
 use crate::pg::pooler::require_own_backend;
 use crate::pg::{ConnSettings, Session, connect};
 use crate::sql::Ident;
@@ -86,7 +86,7 @@ pub(super) async fn examine(
     if options.clean && findings.is_empty() && journal.is_none() {
         // A drop may wait for a lock for long.
         shared.note(&session);
-        let cleaned = clean_up(&session, options, selection).await?;
+        let cleaned = clean_up(&session, selection).await?;
         findings.extend(cleaned.findings);
         warnings.extend(cleaned.warnings);
         dropped = Some(cleaned.dropped);
@@ -259,7 +259,14 @@ async fn open(
         connect(target, "restore").await?
     };
     require_own_backend(&session, target).await?;
-    session.pin(&[client_encoding()]).await?;
+    // No setting of a role or database may stop the looking, or what the journal begins with.
+    let pins = RestorePins {
+        row_security: true,
+        ..RestorePins::default()
+    };
+    session
+        .pin(&pin_restore_session(session.version(), &pins))
+        .await?;
     if let Some(role) = &options.role {
         let set = format!("SET ROLE {}", Ident::new(role).quoted());
         if let Err(error) = session.batch("the session", "SET ROLE", &set).await {
@@ -276,20 +283,7 @@ async fn open(
     })
 }
 
-async fn clean_up(
-    session: &Session,
-    options: &RestoreOptions,
-    selection: &Selection,
-) -> Result<clean::Cleaned> {
-    let role = options.role.as_ref().map(Ident::new);
-    let pins = RestorePins {
-        encoding: None,
-        role: role.as_ref(),
-        row_security: false,
-    };
-    session
-        .pin(&pin_restore_session(session.version(), &pins))
-        .await?;
+async fn clean_up(session: &Session, selection: &Selection) -> Result<clean::Cleaned> {
     session.batch("the target", "BEGIN", "BEGIN").await?;
     clean::drop_all(session, selection).await
 }
