@@ -176,6 +176,11 @@ async fn go_on(
     }
     shared.note(session);
     journal::claim(session, shared.progress.as_ref()).await?;
+    if journal::look(session).await?.is_none() {
+        return Ok(Err(format!(
+            "the restore that was begun here at {begun} was still at work, and has ended now"
+        )));
+    }
     journal::read(session).await.map(Ok)
 }
 

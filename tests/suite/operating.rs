@@ -78,6 +78,8 @@ only = {{ monthly = 12 }}
     std::fs::write(folder.path().join("pgark.toml"), configuration).unwrap();
     let with_keys = |arguments: &[&str]| {
         let mut command = pgark();
+        // What a list of a bucket remembers stays in the test's own folder.
+        command.env("XDG_CACHE_HOME", folder.path().join("cache"));
         command.current_dir(folder.path());
         for (name, value) in cloud_variables(&s3) {
             command.env(name, value);

@@ -468,6 +468,60 @@ async fn a_restore_that_has_not_ended_is_named_and_only_its_own_kind_goes_on() {
     );
 }
 
+/// Keeps the warnings.
+#[derive(Debug, Default)]
+struct Warnings(std::sync::Mutex<Vec<String>>);
+
+impl Progress for Warnings {
+    fn event(&self, event: Event) {
+        if let Event::Warning(text) = event {
+            self.0.lock().unwrap().push(text);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_that_is_still_at_work_is_waited_for_and_named() {
+    let Some(major) = majors().pop() else { return };
+    let case = Case::new(Server::shared(major)).await;
+    let target = case.server.create_database("busy");
+    case.give_up(&target, 5).await;
+    // As the connections of a restore do.
+    let busy = target.connect().await;
+    let lock = "SELECT pg_advisory_lock_shared(x'706761726b0002'::bigint), pg_backend_pid()";
+    let pid: i32 = busy.query_one(lock, &[]).await.unwrap().get(1);
+    let told = Arc::new(Warnings::default());
+    let (to, archive, hears) = (
+        settings(&target.conninfo()),
+        case.archive.clone(),
+        told.clone(),
+    );
+    let waiting = tokio::spawn(async move { restore(&archive, &to, &going_on(), hears).await });
+    let named = |text: &String| text.contains(&format!("{pid} (SELECT pg_advisory_lock_shared"));
+    for _ in 0..600 {
+        if told.0.lock().unwrap().iter().any(named) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(told.0.lock().unwrap().iter().any(named), "{told:?}");
+    assert!(!waiting.is_finished());
+    busy.batch_execute("DROP SCHEMA pgark_restore CASCADE")
+        .await
+        .unwrap();
+    drop(busy);
+    match waiting.await.unwrap() {
+        Err(Error::Refused { findings, .. }) => {
+            let all = findings.join("\n");
+            assert!(
+                all.contains("was still at work, and has ended now"),
+                "{all}"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_failed_is_tried_again_when_its_cause_is_mended() {
     for major in majors() {
